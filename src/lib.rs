@@ -24,7 +24,7 @@
 //! | how is a peer found? (the iterative lookup) | `dht/lookup.rs` |
 //! | where does a datagram enter? | `dht::Dht::handle_datagram`, called by `net/dht_task.rs` |
 //! | where does a message enter? | `torrent::Torrent::handle_message`, called by `net/torrent_task.rs` |
-//! | what is on the wire? | `wire`, `dht/krpc.rs`, behind the bounded scanner [`bencode`] |
+//! | what is on the wire? | [`wire`], `dht/krpc.rs`, behind the bounded scanner [`bencode`] |
 //! | what survives a crash? | `storage/resume.rs` |
 //!
 //! The library builds without tokio (`default-features = false`): then it is the two cores, the
@@ -43,3 +43,7 @@ pub mod ids;
 pub mod network;
 pub mod rate;
 pub mod text;
+
+// Codecs.
+pub mod metainfo;
+pub mod wire;
