@@ -22,7 +22,7 @@
 //! | which piece next? (rarest first, random first, endgame) | `torrent/picker.rs`, `torrent/requests.rs` |
 //! | how many requests at once? (pipelining, anti-snubbing) | `torrent/pipeline.rs` |
 //! | how is a peer found? (the iterative lookup) | `dht/lookup.rs` |
-//! | where does a datagram enter? | `dht::Dht::handle_datagram`, called by `net/dht_task.rs` |
+//! | where does a datagram enter? | [`dht::Dht::handle_datagram`], called by `net/dht_task.rs` |
 //! | where does a message enter? | `torrent::Torrent::handle_message`, called by `net/torrent_task.rs` |
 //! | what is on the wire? | [`wire`], `dht/krpc.rs`, behind the bounded scanner [`bencode`] |
 //! | what survives a crash? | `storage/resume.rs` |
@@ -47,3 +47,6 @@ pub mod text;
 // Codecs.
 pub mod metainfo;
 pub mod wire;
+
+// The two cores.
+pub mod dht;

@@ -1,0 +1,565 @@
+//! One DHT node: everything BEP 5 asks of a node, and no socket, clock or thread.
+//!
+//! A shell feeds [`Dht::handle_datagram`] and [`Dht::handle_timeout`], then drains
+//! [`Dht::poll_transmit`] and [`Dht::poll_event`] and sleeps until [`Dht::poll_timeout`].
+//!
+//! ```text
+//! datagram ─▶ handle_datagram ─ admission ─ krpc::decode ─┬─ query ─▶ responder ─ peer_store, tokens
+//!             (this file)       budgets                   │             │
+//!                                                         └─ reply ─▶ transactions ─▶ routing_table
+//!                                                                       │             lookup
+//! time ─────▶ handle_timeout ─ transactions, lookups, maintenance ──────┴─▶ outbox ─▶ poll_transmit
+//! ```
+//!
+//! The iterative lookup is `lookup`, a value that is told what happened and says whom to ask; this
+//! file sends what it says. Bootstrap, refreshes and pings are `maintenance`. What lasts between
+//! runs is [`state`]. [BEP 5], [BEP 43] (read-only), the `ip` of [BEP 42], `want` of [BEP 32].
+//!
+//! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
+//! [BEP 32]: https://www.bittorrent.org/beps/bep_0032.html
+//! [BEP 42]: https://www.bittorrent.org/beps/bep_0042.html
+//! [BEP 43]: https://www.bittorrent.org/beps/bep_0043.html
+
+pub mod krpc;
+pub mod state;
+
+mod admission;
+mod lookup;
+mod maintenance;
+mod node;
+mod outbox;
+mod peer_store;
+mod responder;
+mod routing_table;
+mod tokens;
+mod transactions;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+pub use types::{
+    AnnouncePort, Contact, DhtConfig, DhtEvent, DhtStats, LookupId, LookupStats, Transmit,
+};
+
+use crate::{
+    compact::Family,
+    ids::{InfoHash, NodeId},
+    network::Network,
+};
+use admission::Admission;
+use krpc::{Body, Message, Method, Query, Reply};
+use lookup::{Goal, Lookup, Owner, Source, Step};
+use maintenance::Maintenance;
+use node::{Clock, Quality, Seconds};
+use outbox::Outbox;
+use peer_store::PeerStore;
+use routing_table::{Entry, K, RoutingTable};
+use tokens::Tokens;
+use transactions::{Expiry, Purpose, RttEstimate, Transaction, Transactions};
+
+/// `v`: two letters for the client, two bytes of version.
+pub const VERSION: [u8; 4] = *b"MS\x00\x01";
+
+/// Ours: no KRPC message is longer, and nothing longer is looked at.
+const MAX_DATAGRAM: usize = 2_048;
+
+/// Ours: events of strangers' announces beyond this are not reported while nobody listens.
+const MAX_EVENTS: usize = 1_024;
+
+/// Ours: as long after the last reply, silence is the others' fault and not ours.
+const ONLINE: Duration = Duration::from_secs(60);
+
+/// One DHT node.
+#[derive(Debug)]
+pub struct Dht {
+    config: DhtConfig,
+    id: NodeId,
+    rng: StdRng,
+    clock: Clock,
+    table: RoutingTable,
+    transactions: Transactions,
+    rtt: RttEstimate,
+    lookups: BTreeMap<LookupId, Box<Lookup>>,
+    next_lookup: u64,
+    tokens: Tokens,
+    store: PeerStore,
+    admission: Admission,
+    maintenance: Maintenance,
+    outbox: Outbox,
+    events: VecDeque<DhtEvent>,
+    /// When a reply last matched: evidence that we are online.
+    last_reply: Option<Instant>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    queries_sent: u64,
+    replies_received: u64,
+    timeouts: u64,
+    queries_received: u64,
+    replies_sent: u64,
+    dropped: u64,
+}
+
+impl Dht {
+    /// A node with an empty table.
+    pub fn new(config: DhtConfig, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let id = config.node_id.unwrap_or_else(|| NodeId::new(rng.random()));
+        let mainline = config.network == Network::Mainline;
+        Self {
+            id,
+            clock: Clock::new(now),
+            table: RoutingTable::new(id, config.wide_table, mainline),
+            transactions: Transactions::default(),
+            rtt: RttEstimate::default(),
+            lookups: BTreeMap::new(),
+            next_lookup: 0,
+            tokens: Tokens::new(now, &mut rng),
+            store: PeerStore::new(mainline),
+            admission: Admission::new(config.network, config.queries_per_source, now),
+            maintenance: Maintenance::new(now),
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            last_reply: None,
+            counts: Counts::default(),
+            rng,
+            config,
+        }
+    }
+
+    /// Our id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// A datagram arrived.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        if datagram.len() > MAX_DATAGRAM || !self.accepts(&from) || self.is_muted(now, &from) {
+            self.counts.dropped += 1;
+            return;
+        }
+        let Ok(message) = krpc::decode(datagram) else {
+            self.counts.dropped += 1;
+            // Charged like a query, so that a flood of garbage is muted too.
+            self.admit(now, &from);
+            return;
+        };
+        match &message.body {
+            Body::Query(_) | Body::Malformed(_) => {
+                self.on_query(now, from, &message, datagram.len());
+            }
+            Body::Reply(_) | Body::BadReply | Body::Error { .. } => {
+                match self.transactions.close(message.tid, &from) {
+                    Some(transaction) => self.on_answer(now, transaction, &message.body),
+                    None => {
+                        self.counts.dropped += 1;
+                        self.admit(now, &from);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The time that [`Self::poll_timeout`] named has come. Harmless at any other time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.notice_sleep(now);
+        while let Some(expiry) = self.transactions.expire(now) {
+            match expiry {
+                Expiry::Soft(addr, purpose) => self.on_slow(now, &addr, purpose),
+                Expiry::Hard(transaction) => self.on_timeout(now, &transaction),
+            }
+        }
+        let lookups = self.lookups.iter();
+        let due = lookups.filter(|(_, lookup)| lookup.wake <= now);
+        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.drive(now, id);
+        }
+        self.maintain(now);
+    }
+
+    /// Looks for the nodes closest to `target`.
+    pub fn find_node(&mut self, now: Instant, target: NodeId) -> LookupId {
+        self.start_lookup(now, target, Goal::Nodes, Owner::User)
+    }
+
+    /// Looks for peers of a torrent.
+    pub fn get_peers(&mut self, now: Instant, info_hash: InfoHash) -> LookupId {
+        self.start_lookup(now, info_hash.as_target(), Goal::Peers, Owner::User)
+    }
+
+    /// Looks for peers and announces us as one to the closest nodes.
+    pub fn announce(&mut self, now: Instant, info_hash: InfoHash, port: AnnouncePort) -> LookupId {
+        let port = match port {
+            AnnouncePort::Explicit(0) => AnnouncePort::Implied,
+            port => port,
+        };
+        self.start_lookup(
+            now,
+            info_hash.as_target(),
+            Goal::Announce(port),
+            Owner::User,
+        )
+    }
+
+    /// Ends a lookup without further events.
+    pub fn cancel(&mut self, lookup: LookupId) {
+        self.lookups.remove(&lookup);
+        self.events.retain(|event| match event {
+            DhtEvent::PeersFound { lookup: of, .. } | DhtEvent::LookupDone { lookup: of, .. } => {
+                *of != lookup
+            }
+            _ => true,
+        });
+    }
+
+    /// What a running lookup has done so far.
+    pub fn lookup_stats(&self, now: Instant, lookup: LookupId) -> Option<LookupStats> {
+        Some(self.lookups.get(&lookup)?.stats(now))
+    }
+
+    /// Puts the next datagram into `buf` (cleared first).
+    pub fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.outbox.pop(buf)
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<DhtEvent> {
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > 0 {
+            self.events = VecDeque::new();
+        }
+        event
+    }
+
+    /// When [`Self::handle_timeout`] should be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let lookups = self.lookups.values().map(|lookup| lookup.wake).min();
+        let deadlines = [
+            self.transactions.next_deadline(),
+            lookups,
+            self.next_maintenance(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Counts.
+    pub fn stats(&self, now: Instant) -> DhtStats {
+        let seconds = self.clock.seconds(now);
+        let lookups = self.lookups.values();
+        let user = lookups.filter(|lookup| lookup.owner == Owner::User);
+        DhtStats {
+            good: self.table.count(Quality::Good, seconds),
+            questionable: self.table.count(Quality::Questionable, seconds),
+            buckets: self.table.buckets(),
+            queries_sent: self.counts.queries_sent,
+            replies_received: self.counts.replies_received,
+            timeouts: self.counts.timeouts,
+            queries_received: self.counts.queries_received,
+            replies_sent: self.counts.replies_sent,
+            dropped: self.counts.dropped,
+            stored_hashes: self.store.hashes(),
+            stored_peers: self.store.peers(),
+            lookups: user.count(),
+        }
+    }
+
+    /// The nodes worth saving, best first: those of the table, then those that were restored and
+    /// have not been asked in vain, so that a run without a network loses nothing.
+    pub fn contacts(&self) -> Vec<Contact> {
+        let mut nodes: Vec<_> = self.table.iter().collect();
+        nodes.sort_by_key(|node| (node.failures, std::cmp::Reverse(node.seen)));
+        let mut contacts: Vec<Contact> = nodes.into_iter().map(node::Node::contact).collect();
+        for saved in &self.maintenance.saved {
+            let known = |contact: &Contact| contact.id == saved.id || contact.addr == saved.addr;
+            if !contacts.iter().any(known) {
+                contacts.push(*saved);
+            }
+        }
+        contacts
+    }
+
+    /// Panics, in debug builds, if the node's parts contradict each other. For tests.
+    pub fn check(&self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        self.table.check();
+        self.transactions.check();
+        self.store.check();
+        self.lookups.values().for_each(|lookup| lookup.check());
+        for node in self.table.iter() {
+            assert!(self.accepts(&node.addr()), "a foreigner in the table");
+        }
+    }
+
+    /// Whether an address is of our network and family.
+    fn accepts(&self, addr: &SocketAddr) -> bool {
+        Family::of(addr) == self.config.family && self.config.network.accepts(addr)
+    }
+
+    fn is_muted(&self, now: Instant, from: &SocketAddr) -> bool {
+        self.admission.is_muted(now, from) && !self.transactions.awaits(from)
+    }
+
+    fn admit(&mut self, now: Instant, from: &SocketAddr) -> bool {
+        let table = &self.table;
+        self.admission
+            .admit(now, from, || table.contains_addr(from))
+    }
+
+    fn seconds(&self, now: Instant) -> Seconds {
+        self.clock.seconds(now)
+    }
+
+    /// The answer to a query of ours, whatever it says.
+    fn on_answer(&mut self, now: Instant, transaction: Transaction, body: &Body<'_>) {
+        let addr = transaction.addr;
+        let reply = match body {
+            Body::Reply(reply) => reply,
+            // Somebody is there, but of no use for this query (a crawler's 201 "too many
+            // requests", for one): no blame.
+            _ => return self.on_refusal(now, &addr, transaction.purpose),
+        };
+        let changed = transaction.id.is_some_and(|id| id != reply.id);
+        if changed || reply.id == self.id {
+            // Whoever answers under several ids, or mirrors ours, wants a place near every
+            // target: nothing it says counts.
+            self.table.remove_addr(&addr);
+            if reply.id != self.id {
+                self.add_newcomer(now, addr);
+            }
+            return self.on_refusal(now, &addr, transaction.purpose);
+        }
+        self.counts.replies_received += 1;
+        self.last_reply = Some(now);
+        let rtt = now.saturating_duration_since(transaction.sent);
+        self.rtt.add(rtt);
+        let contact = Contact { id: reply.id, addr };
+        self.on_heard(now, &addr);
+        self.learn(now, contact, rtt);
+        match transaction.purpose {
+            Purpose::Ping | Purpose::Newcomer => self.on_contacts(now, reply),
+            Purpose::Lookup(id) => self.on_lookup_reply(now, id, contact, rtt, reply),
+            Purpose::Announce(id) => {
+                if let Some(lookup) = self.lookups.get_mut(&id) {
+                    lookup.on_announced(&addr, true);
+                }
+                self.drive(now, id);
+            }
+        }
+    }
+
+    /// A node answered: into the table, and to lookups that starve.
+    fn learn(&mut self, now: Instant, contact: Contact, rtt: Duration) {
+        let seconds = self.seconds(now);
+        let entry = self.table.on_reply(contact.id, &contact.addr, rtt, seconds);
+        match entry {
+            Entry::Added => {
+                self.on_table_growth(now);
+                let hungry = self.lookups.iter_mut();
+                let hungry = hungry.filter(|(_, lookup)| lookup.is_hungry());
+                let fed: Vec<LookupId> = hungry
+                    .map(|(id, lookup)| {
+                        lookup.seed(contact, Source::Table(rtt));
+                        *id
+                    })
+                    .collect();
+                for id in fed {
+                    self.drive(now, id);
+                }
+            }
+            Entry::Spare(Some(questionable)) => self.ping(now, questionable),
+            Entry::Known | Entry::Spare(None) | Entry::Refused => {}
+        }
+    }
+
+    fn on_lookup_reply(
+        &mut self,
+        now: Instant,
+        id: LookupId,
+        from: Contact,
+        rtt: Duration,
+        reply: &Reply<'_>,
+    ) {
+        let (family, network) = (self.config.family, self.config.network);
+        let Some(lookup) = self.lookups.get_mut(&id) else {
+            // It came too late for its lookup. A node with few contacts needs what it says.
+            if self.table.len() < K {
+                self.on_contacts(now, reply);
+            }
+            return;
+        };
+        let accepts = |addr: &SocketAddr| Family::of(addr) == family && network.accepts(addr);
+        let nodes = reply.contacts(family).filter(|(_, addr)| accepts(addr));
+        if lookup.on_reply(&self.id, from, rtt, reply.token, nodes) && lookup.goal != Goal::Nodes {
+            let peers = lookup.add_peers(reply.values.peers().filter(accepts));
+            let info_hash = InfoHash::new(*lookup.target.as_bytes());
+            self.report_peers(id, info_hash, peers);
+        }
+        self.drive(now, id);
+    }
+
+    fn report_peers(&mut self, lookup: LookupId, info_hash: InfoHash, peers: Vec<SocketAddr>) {
+        if !peers.is_empty() {
+            self.events.push_back(DhtEvent::PeersFound {
+                lookup,
+                info_hash,
+                peers,
+            });
+        }
+    }
+
+    /// An answer that is no use, or an error.
+    fn on_refusal(&mut self, now: Instant, addr: &SocketAddr, purpose: Purpose) {
+        let (Purpose::Lookup(id) | Purpose::Announce(id)) = purpose else {
+            return;
+        };
+        if let Some(lookup) = self.lookups.get_mut(&id) {
+            match purpose {
+                Purpose::Announce(_) => lookup.on_announced(addr, false),
+                _ => lookup.on_failure(addr),
+            }
+        }
+        self.drive(now, id);
+    }
+
+    fn on_slow(&mut self, now: Instant, addr: &SocketAddr, purpose: Purpose) {
+        if purpose == Purpose::Newcomer && self.table.len() < K {
+            // With so few nodes every one counts, and the loss of one datagram must not lose it.
+            self.ping(now, *addr);
+        }
+        let (Purpose::Lookup(id) | Purpose::Announce(id)) = purpose else {
+            return;
+        };
+        if let Some(lookup) = self.lookups.get_mut(&id) {
+            match purpose {
+                Purpose::Announce(_) => lookup.on_announce_slow(addr),
+                _ => lookup.on_slow(addr),
+            }
+        }
+        self.drive(now, id);
+    }
+
+    fn on_timeout(&mut self, now: Instant, transaction: &Transaction) {
+        self.counts.timeouts += 1;
+        let online = self
+            .last_reply
+            .is_some_and(|at| now.saturating_duration_since(at) < ONLINE);
+        self.table.on_timeout(&transaction.addr, online);
+        self.on_refusal(now, &transaction.addr, transaction.purpose);
+    }
+
+    fn start_lookup(&mut self, now: Instant, target: NodeId, goal: Goal, owner: Owner) -> LookupId {
+        self.next_lookup += 1;
+        let id = LookupId(self.next_lookup);
+        let soft = self.rtt.soft_timeout();
+        let mut lookup = Box::new(Lookup::new(target, goal, owner, soft, now));
+        self.seed(now, &mut lookup);
+        if goal != Goal::Nodes {
+            // What others announced to us is as good as what they announced elsewhere, and in a
+            // network of two it is all there is.
+            let info_hash = InfoHash::new(*target.as_bytes());
+            let stored = self.store.of(&info_hash, self.seconds(now));
+            let peers = lookup.add_peers(stored.into_iter());
+            self.report_peers(id, info_hash, peers);
+        }
+        self.lookups.insert(id, lookup);
+        self.drive(now, id);
+        id
+    }
+
+    /// Sends all that a lookup wants to send, and ends it when it is over.
+    fn drive(&mut self, now: Instant, id: LookupId) {
+        let Some(mut lookup) = self.lookups.remove(&id) else {
+            return;
+        };
+        loop {
+            match lookup.next(now) {
+                Step::Ask(addr, node, soft) => {
+                    let info_hash = InfoHash::new(*lookup.target.as_bytes());
+                    let method = match lookup.goal {
+                        Goal::Nodes => Method::FindNode {
+                            target: lookup.target,
+                        },
+                        Goal::Peers | Goal::Announce(_) => Method::GetPeers { info_hash },
+                    };
+                    self.query(now, addr, node, method, Purpose::Lookup(id), Some(soft));
+                }
+                Step::Announce(to, token, soft) => {
+                    let port = match lookup.goal {
+                        Goal::Announce(AnnouncePort::Explicit(port)) => Some(port),
+                        _ => None,
+                    };
+                    let method = Method::AnnouncePeer {
+                        info_hash: InfoHash::new(*lookup.target.as_bytes()),
+                        port,
+                        token: &token,
+                    };
+                    let purpose = Purpose::Announce(id);
+                    self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
+                }
+                Step::Wait(_) => {
+                    self.lookups.insert(id, lookup);
+                    return;
+                }
+                Step::Done => return self.on_lookup_done(now, id, &lookup),
+            }
+        }
+    }
+
+    fn on_lookup_done(&mut self, now: Instant, id: LookupId, lookup: &Lookup) {
+        let stats = lookup.stats(now);
+        match lookup.owner {
+            Owner::User => self.events.push_back(DhtEvent::LookupDone {
+                lookup: id,
+                target: lookup.target,
+                stats,
+                closest: lookup.closest(),
+            }),
+            Owner::Bootstrap => self.on_bootstrap_done(now, stats),
+            Owner::Refresh => {}
+        }
+    }
+
+    fn query(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        id: Option<NodeId>,
+        method: Method<'_>,
+        purpose: Purpose,
+        soft: Option<Duration>,
+    ) {
+        let tid = self
+            .transactions
+            .open(now, to, id, purpose, soft, &mut self.rng);
+        let message = Message {
+            tid: &tid,
+            version: Some(&VERSION),
+            ip: None,
+            read_only: self.config.read_only,
+            body: Body::Query(Query {
+                id: self.id,
+                method,
+                want: None,
+            }),
+        };
+        self.counts.queries_sent += 1;
+        self.outbox.push(to, |out| message.encode(out));
+    }
+
+    fn ping(&mut self, now: Instant, addr: SocketAddr) {
+        self.query(now, addr, None, Method::Ping, Purpose::Ping, None);
+    }
+}

@@ -1,0 +1,305 @@
+//! Who announced what to us: bounded in torrents, in peers of a torrent and in entries of one
+//! source, and forgotten after 45 minutes.
+//!
+//! A node that stores nothing takes no memory here.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+};
+
+use lru::LruCache;
+use rand::{RngExt, rngs::StdRng};
+
+use super::node::{PackedAddr, Seconds};
+use crate::ids::InfoHash;
+
+/// libtorrent's bounds.
+const MAX_HASHES: usize = 2_000;
+const MAX_PEERS: usize = 500;
+
+/// Ours: what one IP address may hold of all places; the torrents that land on one node are a
+/// vanishing part of what an honest seeder has.
+const MAX_PER_IP: u32 = 100;
+/// Ours: one per cent of a torrent's places.
+const MAX_PER_IP_AND_HASH: usize = 5;
+
+/// Clients announce again every 15 to 30 minutes.
+const EXPIRE_AFTER: Seconds = 45 * 60;
+
+#[derive(Debug)]
+pub(super) struct PeerStore {
+    /// On Mainline one IP address gets a bounded share; in a private network all nodes may live on
+    /// one.
+    share: bool,
+    hashes: Option<Box<LruCache<InfoHash, Vec<Peer>>>>,
+    /// Entries per IP address, where shares are bounded.
+    per_ip: BTreeMap<IpAddr, u32>,
+    peers: usize,
+}
+
+#[derive(Debug)]
+struct Peer {
+    addr: PackedAddr,
+    announced: Seconds,
+}
+
+impl PeerStore {
+    pub(super) fn new(share: bool) -> Self {
+        Self {
+            share,
+            hashes: None,
+            per_ip: BTreeMap::new(),
+            peers: 0,
+        }
+    }
+
+    pub(super) fn hashes(&self) -> usize {
+        self.hashes.as_ref().map_or(0, |hashes| hashes.len())
+    }
+
+    pub(super) fn peers(&self) -> usize {
+        self.peers
+    }
+
+    /// Stores a peer or renews it. False if its source has had its share.
+    pub(super) fn add(
+        &mut self,
+        info_hash: InfoHash,
+        addr: &SocketAddr,
+        now: Seconds,
+        rng: &mut StdRng,
+    ) -> bool {
+        let ip = addr.ip();
+        let hashes = self.hashes.get_or_insert_with(|| {
+            let bound = NonZeroUsize::new(MAX_HASHES).expect("not zero");
+            Box::new(LruCache::sparse(bound))
+        });
+        if let Some(peers) = hashes.get_mut(&info_hash) {
+            if let Some(known) = peers.iter_mut().find(|peer| peer.addr.is(addr)) {
+                known.announced = now;
+                return true;
+            }
+            let same_ip = || peers.iter().filter(|peer| peer.addr.has_ip(&ip)).count();
+            if self.share && same_ip() >= MAX_PER_IP_AND_HASH {
+                return false;
+            }
+        }
+        if self.share && self.per_ip.get(&ip).is_some_and(|held| *held >= MAX_PER_IP) {
+            return false;
+        }
+        if !hashes.contains(&info_hash) {
+            if hashes.len() == MAX_HASHES
+                && let Some((_, peers)) = hashes.pop_lru()
+            {
+                self.peers -= peers.len();
+                release(&mut self.per_ip, &peers);
+            }
+            hashes.put(info_hash, Vec::new());
+        }
+        let Some(peers) = hashes.get_mut(&info_hash) else {
+            return false;
+        };
+        if peers.len() == MAX_PEERS {
+            // A random one, so that nobody can choose whom a flood of announces pushes out.
+            let out = peers.swap_remove(rng.random_range(0..MAX_PEERS));
+            release(&mut self.per_ip, &[out]);
+            self.peers -= 1;
+        }
+        peers.reserve_exact(usize::from(peers.len() == peers.capacity()) * peers.len().max(1));
+        peers.push(Peer {
+            addr: PackedAddr::new(addr),
+            announced: now,
+        });
+        self.peers += 1;
+        if self.share {
+            *self.per_ip.entry(ip).or_default() += 1;
+        }
+        true
+    }
+
+    /// Fills `out` with compact addresses of peers, chosen at random if not all fit, and returns
+    /// how many bytes they take.
+    pub(super) fn sample(
+        &self,
+        info_hash: &InfoHash,
+        now: Seconds,
+        out: &mut [u8],
+        rng: &mut StdRng,
+    ) -> usize {
+        let peers = self
+            .hashes
+            .as_ref()
+            .and_then(|hashes| hashes.peek(info_hash));
+        let Some(peers) = peers.filter(|peers| !peers.is_empty()) else {
+            return 0;
+        };
+        // A random start in a vector whose order is random once it is full.
+        let start = rng.random_range(0..peers.len());
+        let turned = peers[start..].iter().chain(&peers[..start]);
+        let mut len = 0;
+        for peer in turned.filter(|peer| peer.is_fresh(now)) {
+            match peer.addr.write_compact(&mut out[len..]) {
+                Some(written) => len += written,
+                None => break,
+            }
+        }
+        len
+    }
+
+    /// All peers of a torrent.
+    pub(super) fn of(&self, info_hash: &InfoHash, now: Seconds) -> Vec<SocketAddr> {
+        let peers = self
+            .hashes
+            .as_ref()
+            .and_then(|hashes| hashes.peek(info_hash));
+        let peers = peers.into_iter().flatten();
+        let fresh = peers.filter(|peer| peer.is_fresh(now));
+        fresh.map(|peer| peer.addr.get()).collect()
+    }
+
+    /// Forgets what has expired.
+    pub(super) fn expire(&mut self, now: Seconds) {
+        let Some(hashes) = &mut self.hashes else {
+            return;
+        };
+        let mut left = 0;
+        for (_, peers) in hashes.iter_mut() {
+            let old: Vec<Peer> = peers.extract_if(.., |peer| !peer.is_fresh(now)).collect();
+            release(&mut self.per_ip, &old);
+            left += peers.len();
+        }
+        self.peers = left;
+        hashes.retain(|_, peers| !peers.is_empty());
+        if hashes.is_empty() {
+            self.hashes = None;
+        }
+    }
+
+    pub(super) fn check(&self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let hashes = self.hashes.iter().flat_map(|hashes| hashes.iter());
+        let counts: Vec<usize> = hashes.map(|(_, peers)| peers.len()).collect();
+        assert!(counts.len() <= MAX_HASHES && counts.iter().all(|count| *count <= MAX_PEERS));
+        assert_eq!(counts.iter().sum::<usize>(), self.peers);
+        let shares: u32 = self.per_ip.values().sum();
+        assert_eq!(shares as usize, if self.share { self.peers } else { 0 });
+    }
+}
+
+impl Peer {
+    fn is_fresh(&self, now: Seconds) -> bool {
+        now.saturating_sub(self.announced) < EXPIRE_AFTER
+    }
+}
+
+fn release(per_ip: &mut BTreeMap<IpAddr, u32>, peers: &[Peer]) {
+    for peer in peers {
+        let ip = peer.addr.get().ip();
+        if let Some(held) = per_ip.get_mut(&ip) {
+            *held -= 1;
+            if *held == 0 {
+                per_ip.remove(&ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn addr(ip: u32, port: u16) -> SocketAddr {
+        (Ipv4Addr::from_bits(ip), port).into()
+    }
+
+    #[test]
+    fn stores_renews_and_expires() {
+        let mut rng = StdRng::from_seed([1; 32]);
+        let mut store = PeerStore::new(true);
+        let hash = InfoHash::new([1; 20]);
+        assert!(store.add(hash, &addr(1, 1), 0, &mut rng));
+        assert!(store.add(hash, &addr(2, 1), 100, &mut rng));
+        assert!(store.add(hash, &addr(1, 1), 50, &mut rng));
+        assert_eq!((store.hashes(), store.peers()), (1, 2));
+        let mut out = [0; 100];
+        assert_eq!(store.sample(&hash, 100, &mut out, &mut rng), 12);
+        assert_eq!(store.of(&hash, EXPIRE_AFTER + 60), [addr(2, 1)]);
+        assert_eq!(
+            store.sample(&hash, EXPIRE_AFTER + 60, &mut out, &mut rng),
+            6
+        );
+        store.expire(EXPIRE_AFTER + 60);
+        store.check();
+        assert_eq!(store.peers(), 1);
+        store.expire(EXPIRE_AFTER + 200);
+        store.check();
+        assert!(store.hashes.is_none() && store.per_ip.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_one_source_gets_its_share_only() {
+        let mut rng = StdRng::from_seed([1; 32]);
+        let mut store = PeerStore::new(true);
+        let honest = InfoHash::new([0xff; 20]);
+        assert!(store.add(honest, &addr(7, 1), 0, &mut rng));
+        for n in 0..5_000u32 {
+            let mut hash = [0; 20];
+            hash[..4].copy_from_slice(&(n / 10).to_be_bytes());
+            store.add(
+                InfoHash::new(hash),
+                &addr(9, 1 + (n % 10) as u16),
+                0,
+                &mut rng,
+            );
+        }
+        store.check();
+        assert_eq!(store.peers(), 1 + MAX_PER_IP as usize);
+        assert_eq!(store.of(&honest, 0), [addr(7, 1)]);
+    }
+
+    #[test]
+    fn bounds_hold_against_many_sources() {
+        let mut rng = StdRng::from_seed([1; 32]);
+        let mut store = PeerStore::new(true);
+        let hash = InfoHash::new([1; 20]);
+        for n in 0..2_000 {
+            assert!(store.add(hash, &addr(n, 1), 0, &mut rng));
+        }
+        assert_eq!(store.peers(), MAX_PEERS);
+        store.check();
+        for n in 0..3_000u32 {
+            let mut other = [2; 20];
+            other[..4].copy_from_slice(&n.to_be_bytes());
+            store.add(InfoHash::new(other), &addr(n, 2), 0, &mut rng);
+        }
+        assert_eq!(store.hashes(), MAX_HASHES);
+        store.check();
+        let mut out = [0; 13];
+        let newest = InfoHash::new({
+            let mut other = [2; 20];
+            other[..4].copy_from_slice(&2_999u32.to_be_bytes());
+            other
+        });
+        assert_eq!(store.sample(&newest, 0, &mut out, &mut rng), 6);
+    }
+
+    #[test]
+    fn a_private_network_may_live_on_one_address() {
+        let mut rng = StdRng::from_seed([1; 32]);
+        let mut store = PeerStore::new(false);
+        let hash = InfoHash::new([1; 20]);
+        for port in 1..=300 {
+            assert!(store.add(hash, &addr(1, port), 0, &mut rng));
+        }
+        assert_eq!(store.peers(), 300);
+        store.check();
+    }
+}

@@ -1,0 +1,174 @@
+//! The values that go into and come out of a [`Dht`](super::Dht).
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    compact::Family,
+    ids::{InfoHash, NodeId},
+    network::Network,
+};
+
+/// How a node behaves.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DhtConfig {
+    /// Whose addresses to accept.
+    pub network: Network,
+    /// The family of the socket; the other family is another `Dht` (BEP 32).
+    pub family: Family,
+    /// The id to take; `None` draws one.
+    pub node_id: Option<NodeId>,
+    /// BEP 43: send `ro=1`, answer nothing. For short-lived nodes.
+    pub read_only: bool,
+    /// Whether the buckets far from our id hold 128, 64, 32 and 16 nodes instead of 8: fewer hops
+    /// for about 12 KiB more of memory in a network of a million nodes.
+    pub wide_table: bool,
+    /// How many queries a second one source may send before it is muted: an IP on Mainline, an
+    /// address with its port in a private network. 0 is unlimited.
+    pub queries_per_source: u32,
+}
+
+impl DhtConfig {
+    /// A full node with a fresh id.
+    pub fn new(network: Network, family: Family) -> Self {
+        Self {
+            network,
+            family,
+            node_id: None,
+            read_only: false,
+            wide_table: true,
+            queries_per_source: match network {
+                Network::Mainline => 20,
+                Network::Private => 500,
+            },
+        }
+    }
+}
+
+/// The handle of a lookup, never reused within a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupId(pub u64);
+
+/// A node's address and id, as saved between runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contact {
+    /// The node's id.
+    pub id: NodeId,
+    /// Where it answered.
+    pub addr: SocketAddr,
+}
+
+/// Which port an announce names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnouncePort {
+    /// This TCP port. Everybody refuses port 0, so 0 means [`Self::Implied`].
+    Explicit(u16),
+    /// BEP 5 `implied_port`: the port that the announce comes from.
+    Implied,
+}
+
+/// Where a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmit {
+    /// The receiver.
+    pub destination: SocketAddr,
+    /// How many bytes of the buffer.
+    pub len: usize,
+}
+
+/// What a lookup has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LookupStats {
+    /// Nodes that were sent a query.
+    pub asked: u32,
+    /// Nodes that replied.
+    pub replied: u32,
+    /// Queries that timed out or got an error.
+    pub failed: u32,
+    /// Distinct peers found.
+    pub peers: u32,
+    /// Nodes that took an announce.
+    pub announced: u32,
+    /// The deepest chain of referrals that led to a reply: Kademlia's hops.
+    pub hops: u32,
+    /// From start to end, or to now.
+    pub elapsed: Duration,
+}
+
+/// Something the user of a node may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DhtEvent {
+    /// Peers that this lookup had not found before, in the moment they arrive.
+    PeersFound {
+        /// The lookup.
+        lookup: LookupId,
+        /// What was looked for.
+        info_hash: InfoHash,
+        /// New distinct addresses.
+        peers: Vec<SocketAddr>,
+    },
+    /// A lookup has ended, its announces included.
+    LookupDone {
+        /// The lookup.
+        lookup: LookupId,
+        /// Its target.
+        target: NodeId,
+        /// What it did.
+        stats: LookupStats,
+        /// The closest nodes that replied, closest first.
+        closest: Vec<Contact>,
+    },
+    /// The routing table is usable: the lookup for our own id has ended with replies.
+    Bootstrapped {
+        /// Nodes in the table.
+        nodes: usize,
+    },
+    /// No contact replied; the core tries again by itself at the given time.
+    BootstrapFailed {
+        /// Contacts that were asked.
+        asked: usize,
+        /// When it will try again.
+        retry_at: Instant,
+    },
+    /// Somebody announced a peer to us and we stored it.
+    AnnounceStored {
+        /// The torrent.
+        info_hash: InfoHash,
+        /// The peer.
+        peer: SocketAddr,
+    },
+}
+
+/// A count of everything, cheap to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DhtStats {
+    /// Good nodes in the routing table.
+    pub good: usize,
+    /// Questionable nodes in the routing table.
+    pub questionable: usize,
+    /// Buckets.
+    pub buckets: usize,
+    /// Queries sent.
+    pub queries_sent: u64,
+    /// Replies to our queries that matched.
+    pub replies_received: u64,
+    /// Our queries that timed out.
+    pub timeouts: u64,
+    /// Queries received and understood.
+    pub queries_received: u64,
+    /// Replies and errors sent.
+    pub replies_sent: u64,
+    /// Datagrams dropped: malformed, unmatched, over a budget, or from outside the network.
+    pub dropped: u64,
+    /// Info-hashes in the peer store.
+    pub stored_hashes: usize,
+    /// Peers in the peer store.
+    pub stored_peers: usize,
+    /// Lookups under way.
+    pub lookups: usize,
+}
