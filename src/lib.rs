@@ -18,12 +18,12 @@
 //!
 //! | question | place |
 //! |---|---|
-//! | who may download from us? (tit-for-tat, optimistic unchoke) | `torrent::choker` |
+//! | who may download from us? (tit-for-tat, optimistic unchoke) | [`torrent::choker`] |
 //! | which piece next? (rarest first, random first, endgame) | `torrent/picker.rs`, `torrent/requests.rs` |
 //! | how many requests at once? (pipelining, anti-snubbing) | `torrent/pipeline.rs` |
 //! | how is a peer found? (the iterative lookup) | `dht/lookup.rs` |
 //! | where does a datagram enter? | [`dht::Dht::handle_datagram`], called by `net/dht_task.rs` |
-//! | where does a message enter? | `torrent::Torrent::handle_message`, called by `net/torrent_task.rs` |
+//! | where does a message enter? | [`torrent::Torrent::handle_message`], called by `net/torrent_task.rs` |
 //! | what is on the wire? | [`wire`], `dht/krpc.rs`, behind the bounded scanner [`bencode`] |
 //! | what survives a crash? | `storage/resume.rs` |
 //!
@@ -50,3 +50,4 @@ pub mod wire;
 
 // The two cores.
 pub mod dht;
+pub mod torrent;
