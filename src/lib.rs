@@ -51,3 +51,5 @@ pub mod wire;
 // The two cores.
 pub mod dht;
 pub mod torrent;
+
+pub mod storage;
