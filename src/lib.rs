@@ -4,7 +4,7 @@
 //! feeds their addresses into a TCP chunk exchanger with rarest-first and tit-for-tat unchoking.
 //! Both are *cores*: plain values that own no socket, clock, thread, lock or file. A *shell* tells
 //! a core what happened and carries out what it asks for. There are three shells, over the same
-//! two cores: tokio (`net`), the virtual-time simulator of the `testnet` member, and tests.
+//! two cores: tokio ([`net`]), the virtual-time simulator of the `testnet` member, and tests.
 //!
 //! ```text
 //!   UDP ── net::dht_task ── dht::Dht ─── peers ──┐
@@ -28,7 +28,7 @@
 //! | what survives a crash? | `storage/resume.rs` |
 //!
 //! The library builds without tokio (`default-features = false`): then it is the two cores, the
-//! codecs and the storage. With the default feature `net` it has the `session` as well.
+//! codecs and the storage. With the default feature `net` it has the [`session`] as well.
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
@@ -53,3 +53,9 @@ pub mod dht;
 pub mod torrent;
 
 pub mod storage;
+
+// The tokio shell.
+#[cfg(feature = "net")]
+pub mod net;
+#[cfg(feature = "net")]
+pub mod session;
