@@ -1,0 +1,13 @@
+//! The mainswarm lab: whole networks of nodes on one machine.
+//!
+//! [`live`] starts nodes with real sockets, and [`demo`] measures a distribution among them against
+//! the lower bounds of distribution time ([`bound`]). [`sim`] runs the same cores in virtual time.
+
+#![warn(clippy::unwrap_used)]
+
+pub mod bound;
+pub mod cpu;
+pub mod demo;
+pub mod live;
+pub mod sim;
+pub mod units;
