@@ -301,6 +301,15 @@ impl Torrent {
         let Some(pieces) = &mut self.pieces else {
             return;
         };
+        // What was begun and is unwanted would stay in the storage's memory for good.
+        let begun = pieces.progress.partials().map(|(piece, _)| piece);
+        let dropped: Vec<PieceIndex> = begun.filter(|piece| !wanted.get(piece.0)).collect();
+        for piece in dropped {
+            pieces.progress.lost(piece);
+            self.blame.forget(piece);
+            let discard = StorageRequest::Discard { piece };
+            self.outputs.push_back(Output::Storage(discard));
+        }
         pieces.progress.set_wanted(wanted);
         for piece in pieces.progress.geometry().pieces() {
             pieces.settle(piece, &mut self.rng);

@@ -72,7 +72,8 @@ pub enum StorageRequest {
         /// comparison tells who lied.
         want_digests: bool,
     },
-    /// Forget what is buffered of a piece that will be fetched afresh.
+    /// Forget what is buffered of a piece that is not wanted any more; its bytes are reported by
+    /// [`StorageDone::Written`].
     Discard {
         /// Which piece.
         piece: PieceIndex,

@@ -26,6 +26,7 @@ struct Node {
     events: Vec<TorrentEvent>,
     dials: Vec<SocketAddr>,
     received: Vec<Block>,
+    discarded: Vec<PieceIndex>,
     /// Sends wrong bytes.
     liar: bool,
     /// Its storage fails all writes.
@@ -88,6 +89,7 @@ impl Swarm {
             events: Vec::new(),
             dials: Vec::new(),
             received: Vec::new(),
+            discarded: Vec::new(),
             liar: false,
             broken: None,
         });
@@ -220,7 +222,7 @@ impl Swarm {
                     }
                 }
             },
-            StorageRequest::Discard { .. } => return,
+            StorageRequest::Discard { piece } => return node.discarded.push(piece),
         };
         node.torrent.handle_storage(self.now, done);
     }
@@ -358,6 +360,28 @@ fn only_wanted_pieces_are_fetched() {
         .set_wanted(swarm.now, Bitfield::full(10));
     swarm.connect(leecher, seed);
     swarm.run(5);
+    assert!(swarm.complete(leecher));
+}
+
+#[test]
+fn what_was_begun_and_is_unwanted_leaves_the_storage() {
+    let mut swarm = Swarm::new(10);
+    let seed = swarm.add_with(true, false, |config| config.up = Some(16_384));
+    let leecher = swarm.add(false, false);
+    swarm.connect(leecher, seed);
+    let begun = swarm.nodes[leecher].received[0].piece;
+    let mut others = Bitfield::full(10);
+    others.clear(begun.0);
+    let now = swarm.now;
+    swarm.nodes[leecher].torrent.set_wanted(now, others);
+    swarm.nodes[leecher].torrent.check();
+    swarm.drain();
+    assert!(swarm.nodes[leecher].discarded.contains(&begun));
+    let now = swarm.now;
+    swarm.nodes[leecher]
+        .torrent
+        .set_wanted(now, Bitfield::full(10));
+    swarm.run(60);
     assert!(swarm.complete(leecher));
 }
 
