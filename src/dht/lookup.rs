@@ -134,6 +134,8 @@ pub(super) struct Lookup {
     rtts: Vec<Duration>,
     usual_soft: Duration,
     announcing: bool,
+    /// Each reply is reported to the user.
+    pub(super) traced: bool,
     /// When [`Self::next`] wants to be called in any case.
     pub(super) wake: Instant,
 }
@@ -159,6 +161,7 @@ impl Lookup {
             rtts: Vec::new(),
             usual_soft,
             announcing: false,
+            traced: false,
             wake: now,
         }
     }
@@ -367,7 +370,7 @@ impl Lookup {
         (*rtt * 5 / 4).clamp(MIN_SOFT, MAX_SOFT)
     }
 
-    /// A node replied. Returns false if it was not asked, or its reply is not to be used.
+    /// A node replied. Returns how many referrals led to it; `None` if it was not asked.
     pub(super) fn on_reply(
         &mut self,
         own: &NodeId,
@@ -375,12 +378,10 @@ impl Lookup {
         rtt: Duration,
         token: Option<&[u8]>,
         nodes: impl Iterator<Item = (NodeId, SocketAddr)>,
-    ) -> bool {
-        let Some(at) = self.candidates.iter().position(|node| {
+    ) -> Option<u32> {
+        let at = self.candidates.iter().position(|node| {
             node.addr == from.addr && matches!(node.state, State::Asked | State::Slow)
-        }) else {
-            return false;
-        };
+        })?;
         let mut node = self.candidates.remove(at);
         node.state = State::Replied;
         node.id = Some(from.id);
@@ -402,11 +403,15 @@ impl Lookup {
                 self.insert(Contact { id, addr }, hops.saturating_add(1), false, None);
             }
         }
-        true
+        Some(hops.into())
     }
 
-    /// Keeps those that were not found before.
-    pub(super) fn add_peers(&mut self, found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    /// Keeps those that were not found before. `hops` referrals led to who named them.
+    pub(super) fn add_peers(
+        &mut self,
+        hops: u32,
+        found: impl Iterator<Item = SocketAddr>,
+    ) -> Vec<SocketAddr> {
         let mut new = Vec::new();
         for peer in found {
             if self.peers.len() >= MAX_PEERS {
@@ -417,6 +422,9 @@ impl Lookup {
             }
         }
         self.stats.peers = self.peers.len() as u32;
+        if !new.is_empty() {
+            self.stats.first_peer_hops.get_or_insert(hops);
+        }
         new
     }
 
@@ -582,7 +590,8 @@ mod tests {
     fn reply(lookup: &mut Lookup, n: u16, token: bool, nodes: &[u16]) -> bool {
         let token = token.then_some(&b"token"[..]);
         let nodes = nodes.iter().map(|n| (contact(*n).id, contact(*n).addr));
-        lookup.on_reply(&OWN, contact(n), RTT, token, nodes)
+        let hops = lookup.on_reply(&OWN, contact(n), RTT, token, nodes);
+        hops.is_some()
     }
 
     #[test]
@@ -643,6 +652,26 @@ mod tests {
         }
         assert!(lookup.stats(now).asked <= MAX_QUERIES);
         assert_eq!(lookup.next(now), Step::Done);
+    }
+
+    #[test]
+    fn hops_to_the_first_peer_are_referrals_not_rounds() {
+        let now = Instant::now();
+        let mut lookup = lookup(Goal::Peers, now);
+        let peer = |n: u16| [contact(n).addr].into_iter();
+        lookup.seed(contact(100), Source::Table(RTT));
+        for (n, referred) in [(100, 50), (50, 20), (20, 10)] {
+            assert_eq!(asked(&mut lookup, now), [n]);
+            assert!(reply(&mut lookup, n, true, &[referred]));
+        }
+        assert_eq!(lookup.add_peers(3, peer(1)).len(), 1);
+        assert!(lookup.add_peers(4, peer(1)).is_empty());
+        lookup.add_peers(5, peer(2));
+        let stats = lookup.stats(now);
+        assert_eq!(
+            (stats.first_peer_hops, stats.hops, stats.peers),
+            (Some(3), 3, 2)
+        );
     }
 
     #[test]

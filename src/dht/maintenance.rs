@@ -13,21 +13,21 @@
 //! neighbourhood.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use rand::RngExt;
+use rand::{RngExt, rngs::StdRng};
 
 use super::{
-    Contact, Dht, DhtEvent, Goal, LookupId, LookupStats, Method, Owner, Purpose, Quality, Reply,
+    Contact, Dht, DhtEvent, Goal, KnownNode, LookupId, LookupStats, Method, Owner, Purpose, Reply,
     lookup::{Lookup, MAX_ROUTERS, Source},
-    node::{QUESTIONABLE_AFTER, Seconds},
-    routing_table::K,
+    node::{BEFORE_BIRTH, PackedAddr, QUESTIONABLE_AFTER, Seconds},
+    routing_table::{K, Left, Reached},
     transactions::MAX_SOFT,
 };
-use crate::ids::NodeId;
+use crate::{ids::NodeId, network::Network};
 
 /// Ours: back-off of the search for a way in, doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -59,6 +59,14 @@ const MAX_NEWCOMERS: usize = 32;
 const MAX_RECENT: usize = 16;
 const RECENTLY: Duration = Duration::from_secs(30);
 
+const MAX_UNREACHABLE: usize = 64;
+const DOUBT_ONE_OF: u32 = 4;
+
+/// Ours: who stopped answering is asked now and then, each about every half hour, for some hours.
+const REUNION_PAUSE: Duration = Duration::from_secs(60);
+const MAX_LOST: usize = 32;
+const MAX_SEEKS: u8 = 8;
+
 const SWEEP_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// Ours: when the wake-up comes this late, the machine slept, and all we knew is old.
@@ -81,8 +89,13 @@ pub(super) struct Maintenance {
     /// Searches in a row without a reply.
     failures: u32,
     /// Nodes that somebody spoke of or that sent a query, waiting for their ping.
-    newcomers: VecDeque<SocketAddr>,
+    newcomers: VecDeque<(SocketAddr, Reached)>,
     recent: VecDeque<(SocketAddr, Instant)>,
+    /// Boxed, as nodes in a quiet network have none.
+    outside: Option<Box<Outside>>,
+    next_reunion: Instant,
+    /// The share of nodes that were gone when their turn came, lately.
+    gone: f32,
     /// How many newcomers may be pinged at once, and since when.
     credit: u32,
     credited: Instant,
@@ -92,6 +105,16 @@ pub(super) struct Maintenance {
     /// The bucket to fill next, after joining.
     fill: Option<usize>,
     refresh: Option<LookupId>,
+}
+
+/// Nodes that lost their places in the table and are remembered.
+#[derive(Debug, Default)]
+struct Outside {
+    /// Those that can call and cannot be called, the latest last.
+    unreachable: VecDeque<PackedAddr>,
+    /// Those that stopped answering, and how often each was asked since. If a cable was cut and not
+    /// they have gone, they are the way back to their part of the network.
+    lost: VecDeque<(PackedAddr, u8)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +137,9 @@ impl Maintenance {
             failures: 0,
             newcomers: VecDeque::new(),
             recent: VecDeque::new(),
+            outside: None,
+            next_reunion: now,
+            gone: 0.0,
             credit: NEWCOMER_BURST,
             credited: now,
             next_ping: now,
@@ -123,6 +149,46 @@ impl Maintenance {
             refresh: None,
         }
     }
+
+    pub(super) fn is_joined(&self) -> bool {
+        self.phase == Phase::Joined
+    }
+}
+
+impl Maintenance {
+    /// A node of the table was asked in its turn, and was there or not.
+    pub(super) fn on_pinged(&mut self, answered: bool) {
+        let gone = if answered { 0.0 } else { 1.0 };
+        self.gone += (gone - self.gone) / 32.0;
+    }
+
+    /// How old news of a node may be. Where many are found gone, sessions are short, and a table
+    /// that is looked through as seldom as usual would be of the dead.
+    fn ping_age(&self) -> Seconds {
+        (PING_AGE as f32 * (1.1 - self.gone).clamp(0.5, 1.0)) as Seconds
+    }
+
+    /// A node has lost its place in the table.
+    pub(super) fn on_left(&mut self, addr: &SocketAddr, left: Left) {
+        let packed = PackedAddr::new(addr);
+        let outside = self.outside.get_or_insert_default();
+        match left {
+            Left::Unreachable => {
+                if outside.unreachable.len() == MAX_UNREACHABLE {
+                    outside.unreachable.pop_front();
+                }
+                outside.unreachable.push_back(packed);
+            }
+            // Those lost first lasted longest, and when much is lost at once any will do.
+            Left::Gone => {
+                if outside.lost.len() < MAX_LOST
+                    && !outside.lost.iter().any(|(known, _)| known.is(addr))
+                {
+                    outside.lost.push_back((packed, 0));
+                }
+            }
+        }
+    }
 }
 
 impl Dht {
@@ -130,6 +196,51 @@ impl Dht {
     pub fn restore(&mut self, _now: Instant, nodes: &[Contact]) {
         let wanted = nodes.iter().filter(|contact| self.accepts(&contact.addr));
         self.maintenance.saved = wanted.take(MAX_SAVED).copied().collect();
+    }
+
+    /// Takes up a whole routing table where it was left: for a shell that slept or moved with its
+    /// table, and for worlds that begin converged. Unlike the contacts of [`Self::restore`] these
+    /// count as having answered, so the caller vouches for them; whoever is gone by now is found
+    /// out by upkeep. Addresses of another network, second claims of an address and what no longer
+    /// fits its bucket are left out. With the first node that is taken the node has joined.
+    pub fn restore_table(&mut self, now: Instant, nodes: impl IntoIterator<Item = KnownNode>) {
+        let seconds = self.clock.seconds(now);
+        // One set for all of them: to search the table for each would be the dearest part.
+        let mut taken: BTreeSet<SocketAddr> = {
+            let nodes = self.table.iter();
+            nodes.map(|node| self.place(node.addr())).collect()
+        };
+        for known in nodes {
+            let contact = known.contact;
+            if !self.accepts(&contact.addr) || !taken.insert(self.place(contact.addr)) {
+                continue;
+            }
+            let age = Seconds::try_from(known.age.as_secs()).unwrap_or(Seconds::MAX);
+            let seen = seconds.saturating_sub(age.min(BEFORE_BIRTH));
+            if self.table.restore(&contact, known.rtt, seen) {
+                self.rtt.add(known.rtt);
+            }
+        }
+        if self.table.len() == 0 || self.maintenance.phase == Phase::Joined {
+            return;
+        }
+        self.maintenance.saved = Vec::new();
+        self.maintenance.phase = Phase::Joined;
+        // Nodes that are restored together must not ask in step.
+        let share = |rng: &mut StdRng| rng.random_range(0.0..1.0);
+        self.maintenance.next_search = now + REFRESH_EVERY.mul_f32(share(&mut self.rng));
+        self.maintenance.next_ping = now + MIN_PING_PAUSE.mul_f32(share(&mut self.rng));
+        self.maintenance.next_knock = self.maintenance.next_ping;
+        let nodes = self.table.len();
+        self.events.push_back(DhtEvent::Bootstrapped { nodes });
+    }
+
+    /// What one node of the table may take: an address, or on Mainline all of an IP address.
+    fn place(&self, addr: SocketAddr) -> SocketAddr {
+        match self.config.network {
+            Network::Mainline => SocketAddr::new(addr.ip(), 0),
+            Network::Private => addr,
+        }
     }
 
     /// Sets the routers to start from (asked when saved nodes do not suffice, and again with
@@ -160,7 +271,7 @@ impl Dht {
     /// enters the table if it answers.
     pub fn add_node(&mut self, now: Instant, addr: SocketAddr) {
         if self.accepts(&addr) && !self.table.contains_addr(&addr) {
-            self.add_newcomer(now, addr);
+            self.add_newcomer(now, addr, Reached::Called);
         }
     }
 
@@ -291,7 +402,7 @@ impl Dht {
         // Few of the eight, since idle nodes should be quiet.
         let wanted: Vec<SocketAddr> = wanted.map(|(_, addr)| addr).take(2).collect();
         for addr in wanted {
-            self.add_newcomer(now, addr);
+            self.add_newcomer(now, addr, Reached::Called);
         }
     }
 
@@ -300,19 +411,32 @@ impl Dht {
         let mut recent = self.maintenance.recent.iter();
         let pinged = recent
             .any(|(recent, at)| *recent == addr && now.saturating_duration_since(*at) < RECENTLY);
-        if !pinged && self.table.has_room(&id, &addr, self.clock.seconds(now)) {
-            self.add_newcomer(now, addr);
+        let outside = self.maintenance.outside.iter();
+        let mut unreachable = outside.flat_map(|outside| &outside.unreachable);
+        if !pinged
+            && !unreachable.any(|known| known.is(&addr))
+            && self.table.has_room(&id, &addr, self.clock.seconds(now))
+        {
+            self.add_newcomer(now, addr, Reached::CalledBack);
         }
     }
 
+    /// Whether somebody who called and answered is to be called once more, later. It costs a query
+    /// for each, so only some are while all of them could be called so far.
+    pub(super) fn doubts_callers(&mut self) -> bool {
+        let outside = self.maintenance.outside.as_ref();
+        let met = outside.is_some_and(|outside| !outside.unreachable.is_empty());
+        met || self.rng.random_ratio(1, DOUBT_ONE_OF)
+    }
+
     /// Pings a node when the budget allows; drops it when too many wait.
-    pub(super) fn add_newcomer(&mut self, now: Instant, addr: SocketAddr) {
+    pub(super) fn add_newcomer(&mut self, now: Instant, addr: SocketAddr, reached: Reached) {
         let newcomers = &mut self.maintenance.newcomers;
         if newcomers.len() < MAX_NEWCOMERS
-            && !newcomers.contains(&addr)
+            && !newcomers.iter().any(|(known, _)| *known == addr)
             && !self.transactions.awaits(&addr)
         {
-            newcomers.push_back(addr);
+            newcomers.push_back((addr, reached));
             self.ping_newcomers(now);
         }
     }
@@ -328,7 +452,7 @@ impl Dht {
         }
         while self.maintenance.credit > 0 {
             let maintenance = &mut self.maintenance;
-            let Some(addr) = maintenance.newcomers.pop_front() else {
+            let Some((addr, reached)) = maintenance.newcomers.pop_front() else {
                 return;
             };
             maintenance.credit -= 1;
@@ -336,7 +460,11 @@ impl Dht {
                 maintenance.recent.pop_front();
             }
             maintenance.recent.push_back((addr, now));
-            let (purpose, soft) = (Purpose::Newcomer, Some(2 * MAX_SOFT));
+            let purpose = match reached {
+                Reached::Called => Purpose::Newcomer,
+                Reached::CalledBack => Purpose::Caller,
+            };
+            let soft = Some(2 * MAX_SOFT);
             self.query(now, addr, None, Method::Ping, purpose, soft);
         }
     }
@@ -359,7 +487,7 @@ impl Dht {
     fn keep_table(&mut self, now: Instant) {
         let seconds = self.clock.seconds(now);
         if now >= self.maintenance.next_search {
-            if self.table.count(Quality::Good, seconds) == 0 {
+            if self.table.good(1, seconds) == 0 {
                 self.maintenance.phase = Phase::Searching;
             }
             self.search(now);
@@ -367,37 +495,60 @@ impl Dht {
         if now < self.maintenance.next_ping {
             return;
         }
-        self.outbox.rest();
         if !self.maintenance.router_heard && now >= self.maintenance.next_knock {
             self.knock(now);
         }
-        let good = self.table.count(Quality::Good, seconds);
+        let good = self.table.good(FEW, seconds);
         if good < FEW {
             let soon = now + self.jittered(if good == 0 { FIRST_RETRY } else { LAST_RETRY });
             self.maintenance.next_search = self.maintenance.next_search.min(soon);
         }
-        if let Some((index, contact)) = self.table.next_to_ping(seconds, PING_AGE) {
+        let age = self.maintenance.ping_age();
+        let stalest = self.table.next_to_ping(seconds, age);
+        let suspect = self.table.next_suspect(seconds);
+        let stalest = stalest.map(|found| (found, Purpose::Upkeep));
+        let suspect = suspect.map(|found| (found, Purpose::Ping));
+        for ((index, contact), purpose) in stalest.into_iter().chain(suspect) {
             // A find_node costs no more than a ping and may bring nodes for that bucket.
             let random = NodeId::new(self.rng.random());
             let target = self.table.id_in_bucket(index, random);
             let method = Method::FindNode { target };
-            self.query(
-                now,
-                contact.addr,
-                Some(contact.id),
-                method,
-                Purpose::Ping,
-                None,
-            );
+            let Contact { id, addr } = contact;
+            self.query(now, addr, Some(id), method, purpose, None);
+        }
+        if now >= self.maintenance.next_reunion {
+            self.maintenance.next_reunion = now + self.jittered(REUNION_PAUSE);
+            self.seek_lost(now);
         }
         let filling = self.maintenance.fill.is_some();
         self.refresh(now, seconds);
-        let share = Duration::from_secs(PING_AGE.into()) / self.table.len().max(1) as u32;
+        let share = Duration::from_secs(age.into()) / self.table.len().max(1) as u32;
+        let least = MIN_PING_PAUSE * age / PING_AGE;
         let pause = match filling {
             true => FILL_PAUSE,
-            false => share.clamp(MIN_PING_PAUSE, MAX_PING_PAUSE),
+            false => share.clamp(least, MAX_PING_PAUSE),
         };
         self.maintenance.next_ping = now + self.jittered(pause);
+    }
+
+    /// Asks one of those who stopped answering whether it is back.
+    fn seek_lost(&mut self, now: Instant) {
+        let Some(outside) = &mut self.maintenance.outside else {
+            return;
+        };
+        let Some((addr, tries)) = outside.lost.pop_front() else {
+            return;
+        };
+        let at = addr.get();
+        if self.table.contains_addr(&at) {
+            return;
+        }
+        if tries + 1 < MAX_SEEKS {
+            outside.lost.push_back((addr, tries + 1));
+        }
+        // Whoever is closest to us in its part of the network is whom we should know of it.
+        let method = Method::FindNode { target: self.id };
+        self.query(now, at, None, method, Purpose::Ping, None);
     }
 
     /// Looks up a random id in a bucket that needs it, one bucket at a time.

@@ -46,8 +46,10 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+pub use routing_table::bucket_size;
 pub use types::{
-    AnnouncePort, Contact, DhtConfig, DhtEvent, DhtStats, LookupId, LookupStats, Transmit,
+    AnnouncePort, Contact, DhtConfig, DhtEvent, DhtStats, KnownNode, LookupId, LookupStats,
+    Transmit,
 };
 
 use crate::{
@@ -62,7 +64,7 @@ use maintenance::Maintenance;
 use node::{Clock, Quality, Seconds};
 use outbox::Outbox;
 use peer_store::PeerStore;
-use routing_table::{Entry, K, RoutingTable};
+use routing_table::{Entry, K, Reached, RoutingTable};
 use tokens::Tokens;
 use transactions::{Expiry, Purpose, RttEstimate, Transaction, Transactions};
 
@@ -216,11 +218,18 @@ impl Dht {
     pub fn cancel(&mut self, lookup: LookupId) {
         self.lookups.remove(&lookup);
         self.events.retain(|event| match event {
-            DhtEvent::PeersFound { lookup: of, .. } | DhtEvent::LookupDone { lookup: of, .. } => {
-                *of != lookup
-            }
+            DhtEvent::PeersFound { lookup: of, .. }
+            | DhtEvent::LookupReply { lookup: of, .. }
+            | DhtEvent::LookupDone { lookup: of, .. } => *of != lookup,
             _ => true,
         });
+    }
+
+    /// Has every reply of a running lookup reported as [`DhtEvent::LookupReply`].
+    pub fn trace(&mut self, lookup: LookupId) {
+        if let Some(lookup) = self.lookups.get_mut(&lookup) {
+            lookup.traced = true;
+        }
     }
 
     /// What a running lookup has done so far.
@@ -289,6 +298,36 @@ impl Dht {
         contacts
     }
 
+    /// The nodes of the routing table, bucket by bucket.
+    pub fn table(&self) -> impl Iterator<Item = Contact> {
+        self.table.iter().map(node::Node::contact)
+    }
+
+    /// The peers of a torrent that were announced to us.
+    pub fn stored_peers(&self, now: Instant, info_hash: &InfoHash) -> Vec<SocketAddr> {
+        self.store.of(info_hash, self.seconds(now))
+    }
+
+    /// Reads the memory that most inputs begin with, and gives a number that follows from it. A
+    /// process with a million nodes calls this for several whose turn comes next, step by step from
+    /// 0 to 2, so that it waits for their memory together and not for one after the other. It has
+    /// no other use.
+    pub fn touch(&self, step: usize) -> usize {
+        match step {
+            0 => {
+                self.lookups.len()
+                    ^ self.counts.dropped as usize
+                    ^ usize::from(self.config.read_only)
+                    ^ usize::from(self.id.bit(0))
+                    ^ self.transactions.len()
+                    ^ self.table.buckets()
+                    ^ usize::from(self.maintenance.is_joined())
+            }
+            1 => self.table.touch_buckets(),
+            _ => self.table.touch_nodes(),
+        }
+    }
+
     /// Panics, in debug builds, if the node's parts contradict each other. For tests.
     pub fn check(&self) {
         if !cfg!(debug_assertions) {
@@ -337,7 +376,7 @@ impl Dht {
             // target: nothing it says counts.
             self.table.remove_addr(&addr);
             if reply.id != self.id {
-                self.add_newcomer(now, addr);
+                self.add_newcomer(now, addr, Reached::Called);
             }
             return self.on_refusal(now, &addr, transaction.purpose);
         }
@@ -347,9 +386,18 @@ impl Dht {
         self.rtt.add(rtt);
         let contact = Contact { id: reply.id, addr };
         self.on_heard(now, &addr);
-        self.learn(now, contact, rtt);
+        if transaction.purpose == Purpose::Upkeep {
+            self.maintenance.on_pinged(true);
+        }
+        let reached = match transaction.purpose {
+            Purpose::Caller if self.doubts_callers() => Reached::CalledBack,
+            _ => Reached::Called,
+        };
+        self.learn(now, contact, rtt, reached);
         match transaction.purpose {
-            Purpose::Ping | Purpose::Newcomer => self.on_contacts(now, reply),
+            Purpose::Ping | Purpose::Upkeep | Purpose::Newcomer | Purpose::Caller => {
+                self.on_contacts(now, reply);
+            }
             Purpose::Lookup(id) => self.on_lookup_reply(now, id, contact, rtt, reply),
             Purpose::Announce(id) => {
                 if let Some(lookup) = self.lookups.get_mut(&id) {
@@ -361,9 +409,10 @@ impl Dht {
     }
 
     /// A node answered: into the table, and to lookups that starve.
-    fn learn(&mut self, now: Instant, contact: Contact, rtt: Duration) {
+    fn learn(&mut self, now: Instant, contact: Contact, rtt: Duration, reached: Reached) {
         let seconds = self.seconds(now);
-        let entry = self.table.on_reply(contact.id, &contact.addr, rtt, seconds);
+        let table = &mut self.table;
+        let entry = table.on_reply(contact.id, &contact.addr, rtt, reached, seconds);
         match entry {
             Entry::Added => {
                 self.on_table_growth(now);
@@ -402,8 +451,21 @@ impl Dht {
         };
         let accepts = |addr: &SocketAddr| Family::of(addr) == family && network.accepts(addr);
         let nodes = reply.contacts(family).filter(|(_, addr)| accepts(addr));
-        if lookup.on_reply(&self.id, from, rtt, reply.token, nodes) && lookup.goal != Goal::Nodes {
-            let peers = lookup.add_peers(reply.values.peers().filter(accepts));
+        if let Some(hops) = lookup.on_reply(&self.id, from, rtt, reply.token, nodes) {
+            let peers = match lookup.goal {
+                Goal::Nodes => Vec::new(),
+                _ => lookup.add_peers(hops, reply.values.peers().filter(accepts)),
+            };
+            if lookup.traced {
+                self.events.push_back(DhtEvent::LookupReply {
+                    lookup: id,
+                    from,
+                    hops,
+                    rtt,
+                    elapsed: lookup.stats(now).elapsed,
+                    peers: peers.len(),
+                });
+            }
             let info_hash = InfoHash::new(*lookup.target.as_bytes());
             self.report_peers(id, info_hash, peers);
         }
@@ -435,7 +497,7 @@ impl Dht {
     }
 
     fn on_slow(&mut self, now: Instant, addr: &SocketAddr, purpose: Purpose) {
-        if purpose == Purpose::Newcomer && self.table.len() < K {
+        if matches!(purpose, Purpose::Newcomer | Purpose::Caller) && self.table.len() < K {
             // With so few nodes every one counts, and the loss of one datagram must not lose it.
             self.ping(now, *addr);
         }
@@ -456,7 +518,12 @@ impl Dht {
         let online = self
             .last_reply
             .is_some_and(|at| now.saturating_duration_since(at) < ONLINE);
-        self.table.on_timeout(&transaction.addr, online);
+        if transaction.purpose == Purpose::Upkeep && online {
+            self.maintenance.on_pinged(false);
+        }
+        if let Some(left) = self.table.on_timeout(&transaction.addr, online) {
+            self.maintenance.on_left(&transaction.addr, left);
+        }
         self.on_refusal(now, &transaction.addr, transaction.purpose);
     }
 
@@ -471,7 +538,7 @@ impl Dht {
             // network of two it is all there is.
             let info_hash = InfoHash::new(*target.as_bytes());
             let stored = self.store.of(&info_hash, self.seconds(now));
-            let peers = lookup.add_peers(stored.into_iter());
+            let peers = lookup.add_peers(0, stored.into_iter());
             self.report_peers(id, info_hash, peers);
         }
         self.lookups.insert(id, lookup);

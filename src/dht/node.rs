@@ -13,8 +13,11 @@ use std::{
 use super::types::Contact;
 use crate::ids::NodeId;
 
-/// Whole seconds since the birth of a [`Dht`](super::Dht).
+/// Whole seconds since [`BEFORE_BIRTH`] before the birth of a [`Dht`](super::Dht).
 pub(super) type Seconds = u32;
+
+/// Ours: a restored node may have been seen this long before we were born.
+pub(super) const BEFORE_BIRTH: Seconds = 60 * 60;
 
 /// Turns instants into [`Seconds`].
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,7 @@ impl Clock {
 
     pub(super) fn seconds(self, now: Instant) -> Seconds {
         let seconds = now.saturating_duration_since(self.0).as_secs();
+        let seconds = seconds.saturating_add(BEFORE_BIRTH.into());
         Seconds::try_from(seconds).unwrap_or(Seconds::MAX)
     }
 }
@@ -36,6 +40,13 @@ pub(super) const QUESTIONABLE_AFTER: Seconds = 15 * 60;
 
 /// BEP 5: bad after failing "to respond to multiple queries in a row".
 const BAD_AFTER: u8 = 2;
+
+/// RFC 4787: a NAT forgets whom its node has sent to after two minutes at the least, and most do
+/// then. A little more, so that all have.
+pub(super) const NAT_FORGETS: Seconds = 130;
+
+/// Ours: after a failure. A lookup's question does not count as asked, so it is often at once.
+const ASK_AGAIN: Seconds = 15;
 
 /// What a node is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +68,8 @@ pub(super) struct Node {
     rtt_ms: u16,
     /// Queries in a row that it did not answer.
     pub(super) failures: u8,
+    /// It called us and answered while what stands before it may have let us in for that alone.
+    pub(super) unconfirmed: bool,
 }
 
 impl Node {
@@ -68,6 +81,7 @@ impl Node {
             asked: now,
             rtt_ms: millis(rtt),
             failures: 0,
+            unconfirmed: false,
         }
     }
 
@@ -78,6 +92,16 @@ impl Node {
             Quality::Good
         } else {
             Quality::Questionable
+        }
+    }
+
+    /// When it should be asked before its turn: after a failure, ever later with each, and once
+    /// whoever called us cannot be reached for that alone.
+    pub(super) fn suspect_at(&self) -> Seconds {
+        match self.failures.checked_sub(1) {
+            Some(again) => self.asked.saturating_add(ASK_AGAIN << again.min(6)),
+            None if self.unconfirmed => self.seen.max(self.asked).saturating_add(NAT_FORGETS),
+            None => Seconds::MAX,
         }
     }
 
@@ -106,6 +130,7 @@ impl Node {
 
     /// It answered.
     pub(super) fn answered(&mut self, rtt: Duration, now: Seconds) {
+        self.unconfirmed &= now.saturating_sub(self.seen) < NAT_FORGETS;
         self.seen = now;
         self.failures = 0;
         // The mean of the old and the new leans to the recent: routes change.
@@ -212,6 +237,26 @@ mod tests {
         node.answered(Duration::from_millis(80), 5000);
         assert_eq!(node.quality(5000), Quality::Good);
         assert_eq!(node.rtt(), Duration::from_millis(40));
+    }
+
+    #[test]
+    fn who_failed_or_has_only_called_is_asked_before_its_turn() {
+        let addr = "127.0.0.1:1".parse().expect("an address");
+        let mut node = Node::new(NodeId::new([1; 20]), &addr, Duration::ZERO, 100);
+        assert_eq!(node.suspect_at(), Seconds::MAX);
+        for (failures, at) in [(1, 115), (2, 130), (3, 160), (200, 100 + 15 * 64)] {
+            node.failures = failures;
+            assert_eq!(node.suspect_at(), at, "{failures}");
+        }
+        node.failures = 0;
+        node.unconfirmed = true;
+        assert_eq!(node.suspect_at(), 100 + NAT_FORGETS);
+        // An answer to its next call proves nothing; one after it was silent for long does.
+        node.answered(Duration::ZERO, 150);
+        assert!(node.unconfirmed);
+        node.answered(Duration::ZERO, 150 + NAT_FORGETS);
+        assert!(!node.unconfirmed);
+        assert_eq!(node.suspect_at(), Seconds::MAX);
     }
 
     #[test]

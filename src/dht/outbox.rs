@@ -7,8 +7,8 @@ use super::types::Transmit;
 /// Ours: replies beyond this are dropped when nobody drains us; UDP would drop them next.
 const MAX_QUEUED: usize = 1_024;
 
-/// Ours: an emptied buffer larger than this is given back.
-const KEEP_BYTES: usize = 2_048;
+/// Ours: room for what most inputs bring forth, a reply or a query.
+const USUAL_BYTES: usize = 512;
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -25,6 +25,9 @@ impl Outbox {
 
     /// Queues what `encode` appends.
     pub(super) fn push(&mut self, destination: SocketAddr, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(USUAL_BYTES);
+        }
         let before = self.bytes.len();
         encode(&mut self.bytes);
         let len = self.bytes.len() - before;
@@ -39,17 +42,10 @@ impl Outbox {
         buf.extend_from_slice(&self.bytes[self.start..end]);
         self.start = end;
         if self.queue.is_empty() {
-            self.start = 0;
-            self.bytes.clear();
-            self.bytes.shrink_to(KEEP_BYTES);
-        }
-        Some(transmit)
-    }
-
-    /// Gives the memory back, if nothing is queued.
-    pub(super) fn rest(&mut self) {
-        if self.queue.is_empty() {
+            // Most nodes are idle most of the time, and there may be a million in a process. An
+            // allocator has a buffer that was just given back at hand, warm in the cache.
             *self = Self::default();
         }
+        Some(transmit)
     }
 }

@@ -29,20 +29,33 @@ const SPARES: usize = 4;
 /// somebody else has answered meanwhile: a node that is offline must not lose its table.
 const DROP_AFTER: u8 = 3;
 
+/// How many nodes the bucket holds whose nodes share `index` leading bits with our id, in a wide or
+/// a narrow table.
+pub fn bucket_size(wide: bool, index: usize) -> usize {
+    match WIDE.get(index) {
+        Some(size) if wide => *size,
+        _ => K,
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct RoutingTable {
     own: NodeId,
     wide: bool,
     one_per_ip: bool,
     buckets: Vec<Bucket>,
+    /// Before this nobody is to be asked before its turn.
+    suspect_at: Seconds,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bucket {
     nodes: Vec<Node>,
     spares: Vec<Node>,
     /// When a node last entered or answered.
     changed: Seconds,
+    /// No node has been silent for longer than since then.
+    stalest: Seconds,
 }
 
 /// What became of a node that answered.
@@ -56,6 +69,24 @@ pub(super) enum Entry {
     Refused,
 }
 
+/// How a node answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// We called it of ourselves, or have known it for longer.
+    Called,
+    /// It had called us just before.
+    CalledBack,
+}
+
+/// Why a node left the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// It does not answer any more.
+    Gone,
+    /// It answered only while it had just called us.
+    Unreachable,
+}
+
 impl RoutingTable {
     pub(super) fn new(own: NodeId, wide: bool, one_per_ip: bool) -> Self {
         Self {
@@ -63,6 +94,7 @@ impl RoutingTable {
             wide,
             one_per_ip,
             buckets: Vec::new(),
+            suspect_at: Seconds::MAX,
         }
     }
 
@@ -76,6 +108,30 @@ impl RoutingTable {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Node> {
         self.buckets.iter().flat_map(|bucket| &bucket.nodes)
+    }
+
+    /// Reads the fronts of the buckets.
+    pub(super) fn touch_buckets(&self) -> usize {
+        // A front has 56 bytes and a line of the cache 64. No loop over all: its end would have to
+        // be guessed, and a wrong guess waits for the memory after all.
+        [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16]
+            .iter()
+            .filter_map(|at| self.buckets.get(*at))
+            .fold(0, |sum, bucket| sum ^ bucket.nodes.len())
+    }
+
+    /// Reads the buckets that most lookups begin with.
+    pub(super) fn touch_nodes(&self) -> usize {
+        let seen = |bucket: usize, at: usize| {
+            let node = self
+                .buckets
+                .get(bucket)
+                .and_then(|bucket| bucket.nodes.get(at));
+            node.map_or(0, |node| node.seen as usize)
+        };
+        let all = [0, 1, 3, 4, 5, 7];
+        all.iter()
+            .fold(0, |sum, at| sum ^ seen(0, *at) ^ seen(1, *at))
     }
 
     pub(super) fn count(&self, quality: Quality, now: Seconds) -> usize {
@@ -93,6 +149,7 @@ impl RoutingTable {
         id: NodeId,
         addr: &SocketAddr,
         rtt: Duration,
+        reached: Reached,
         now: Seconds,
     ) -> Entry {
         if id == self.own {
@@ -132,7 +189,41 @@ impl RoutingTable {
         if self.one_per_ip && self.holds_ip(addr, now) {
             return Entry::Refused;
         }
-        self.insert(Node::new(id, addr, rtt, now), now)
+        let mut node = Node::new(id, addr, rtt, now);
+        node.unconfirmed = reached == Reached::CalledBack;
+        self.suspect_at = self.suspect_at.min(node.suspect_at());
+        self.insert(node, now)
+    }
+
+    /// Takes a node that answered at `seen`, before this table was made, and whose address is not
+    /// in it. Says whether it has a place now.
+    pub(super) fn restore(&mut self, contact: &Contact, rtt: Duration, seen: Seconds) -> bool {
+        if self.buckets.is_empty() {
+            self.buckets.push(Bucket::default());
+        }
+        let bucket = &self.buckets[self.index(&contact.id)];
+        if contact.id == self.own || bucket.nodes.iter().any(|node| node.id == contact.id) {
+            return false;
+        }
+        loop {
+            let index = self.index(&contact.id);
+            let size = self.size(index);
+            let last = index + 1 == self.buckets.len();
+            let bucket = &mut self.buckets[index];
+            if bucket.nodes.len() < size {
+                if bucket.nodes.capacity() == 0 {
+                    // Most that are restored are full.
+                    bucket.nodes.reserve_exact(size.min(K));
+                }
+                bucket.push(Node::new(contact.id, &contact.addr, rtt, seen), size);
+                bucket.changed = bucket.changed.max(seen);
+                return true;
+            }
+            if !last || index + 1 >= MAX_BUCKETS {
+                return false;
+            }
+            self.split();
+        }
     }
 
     /// Whether the IP address has its one place already.
@@ -159,7 +250,9 @@ impl RoutingTable {
                 continue;
             }
             if let Some(bad) = bucket.worst(now) {
+                let heard = node.seen.max(node.asked);
                 *bad = node;
+                bucket.stalest = bucket.stalest.min(heard);
                 bucket.changed = now;
                 return Entry::Added;
             }
@@ -178,12 +271,16 @@ impl RoutingTable {
         let goes_on = |node: &Node| own.distance(&node.id).leading_zeros() as usize > depth;
         let mut next = Bucket {
             changed: home.changed,
+            stalest: home.stalest,
             ..Bucket::default()
         };
         for (from, to) in [
             (&mut home.nodes, &mut next.nodes),
             (&mut home.spares, &mut next.spares),
         ] {
+            if !from.iter().any(goes_on) {
+                continue;
+            }
             let (moved, stay): (Vec<_>, Vec<_>) = from.drain(..).partition(goes_on);
             *from = stay;
             *to = moved;
@@ -212,8 +309,9 @@ impl RoutingTable {
         true
     }
 
-    /// A node did not answer. `online` says that somebody else did meanwhile.
-    pub(super) fn on_timeout(&mut self, addr: &SocketAddr, online: bool) {
+    /// A node did not answer. `online` says that somebody else did meanwhile. Says whether it has
+    /// lost its place.
+    pub(super) fn on_timeout(&mut self, addr: &SocketAddr, online: bool) -> Option<Left> {
         // The last few are kept: to ask a dead node now and then is cheaper than to be alone.
         let may_drop = online && self.len() > K;
         for bucket in &mut self.buckets {
@@ -223,15 +321,26 @@ impl RoutingTable {
             };
             let node = &mut bucket.nodes[at];
             node.failures = node.failures.saturating_add(1);
+            self.suspect_at = self.suspect_at.min(node.suspect_at());
             if node.quality(0) != Quality::Bad {
-                continue;
+                return None;
             }
+            let unreachable = node.unconfirmed;
             if let Some(spare) = bucket.spares.pop() {
+                bucket.stalest = bucket.stalest.min(spare.seen.max(spare.asked));
+                self.suspect_at = self.suspect_at.min(spare.suspect_at());
                 bucket.nodes[at] = spare;
-            } else if may_drop && node.failures >= DROP_AFTER {
+            } else if may_drop && (unreachable || node.failures >= DROP_AFTER) {
                 bucket.nodes.swap_remove(at);
+            } else {
+                return None;
             }
+            return Some(match unreachable {
+                true => Left::Unreachable,
+                false => Left::Gone,
+            });
         }
+        None
     }
 
     /// Forgets whoever is at this address.
@@ -244,22 +353,19 @@ impl RoutingTable {
 
     /// Whether a node of this id and address could enter.
     pub(super) fn has_room(&self, id: &NodeId, addr: &SocketAddr, now: Seconds) -> bool {
-        if *id == self.own
-            || self.one_per_ip && self.holds_ip(addr, now)
-            || self.contains_addr(addr)
-        {
-            return false;
-        }
         let index = self.index(id);
-        let Some(bucket) = self.buckets.get(index) else {
-            return true;
-        };
-        index + 1 == self.buckets.len()
-            || bucket.nodes.len() < self.size(index)
-            || bucket
-                .nodes
-                .iter()
-                .any(|node| node.quality(now) == Quality::Bad)
+        let fits = self.buckets.get(index).is_none_or(|bucket| {
+            index + 1 == self.buckets.len()
+                || bucket.nodes.len() < self.size(index)
+                || bucket
+                    .nodes
+                    .iter()
+                    .any(|node| node.quality(now) == Quality::Bad)
+        });
+        // Most do not fit, and only for the others the whole table is searched.
+        fits && *id != self.own
+            && !self.contains_addr(addr)
+            && !(self.one_per_ip && self.holds_ip(addr, now))
     }
 
     /// Fills `out` with the nodes closest to `target` that are not bad, closest first, and returns
@@ -294,17 +400,52 @@ impl RoutingTable {
     /// The node that has been silent longest, if it has been so for `age`, and its bucket. It
     /// counts as asked.
     pub(super) fn next_to_ping(&mut self, now: Seconds, age: Seconds) -> Option<(usize, Contact)> {
+        // A bucket's bound is at most its stalest node's silence, so most nodes need no look.
+        loop {
+            let buckets = self.buckets.iter_mut().enumerate();
+            let filled = buckets.filter(|(_, bucket)| !bucket.nodes.is_empty());
+            let (index, bucket) = filled.min_by_key(|(_, bucket)| bucket.stalest)?;
+            if now.saturating_sub(bucket.stalest) < age {
+                return None;
+            }
+            let heard = |node: &Node| node.seen.max(node.asked);
+            let oldest = bucket.nodes.iter().map(heard).min()?;
+            if oldest == bucket.stalest {
+                let stalest = bucket.nodes.iter_mut().find(|node| heard(node) == oldest)?;
+                stalest.asked = now;
+                return Some((index, stalest.contact()));
+            }
+            bucket.stalest = oldest;
+        }
+    }
+
+    /// How many nodes are good, of which no more than `enough` are of interest.
+    pub(super) fn good(&self, enough: usize, now: Seconds) -> usize {
+        let good = self
+            .iter()
+            .filter(|node| node.quality(now) == Quality::Good);
+        good.take(enough).count()
+    }
+
+    /// A node to be asked before its turn, and its bucket. Who did not answer is asked again soon, so
+    /// that the dead are out in a minute and a lost datagram costs nobody its place; who has been
+    /// reached only as an answer to its own call is called when what let us in has closed again. It
+    /// counts as asked.
+    pub(super) fn next_suspect(&mut self, now: Seconds) -> Option<(usize, Contact)> {
+        if now < self.suspect_at {
+            return None;
+        }
         let buckets = self.buckets.iter_mut().enumerate();
         let nodes = buckets.flat_map(|(index, bucket)| {
             let nodes = bucket.nodes.iter_mut();
             nodes.map(move |node| (index, node))
         });
-        let (index, stalest) = nodes.min_by_key(|(_, node)| node.seen.max(node.asked))?;
-        if now.saturating_sub(stalest.seen.max(stalest.asked)) < age {
-            return None;
-        }
-        stalest.asked = now;
-        Some((index, stalest.contact()))
+        let first = nodes.min_by_key(|(_, node)| node.suspect_at());
+        let due = first.as_ref().map(|(_, node)| node.suspect_at());
+        self.suspect_at = due.unwrap_or(Seconds::MAX);
+        let (index, suspect) = first.filter(|(_, node)| node.suspect_at() <= now)?;
+        suspect.asked = now;
+        Some((index, suspect.contact()))
     }
 
     /// A bucket in which nobody entered or answered for 15 minutes; it counts as refreshed.
@@ -341,10 +482,7 @@ impl RoutingTable {
     }
 
     fn size(&self, index: usize) -> usize {
-        match WIDE.get(index) {
-            Some(size) if self.wide => *size,
-            _ => K,
-        }
+        bucket_size(self.wide, index)
     }
 
     /// Panics, in debug builds, if the table breaks a rule of its own.
@@ -356,6 +494,9 @@ impl RoutingTable {
         for (index, bucket) in self.buckets.iter().enumerate() {
             assert!(bucket.nodes.len() <= self.size(index), "bucket {index}");
             assert!(bucket.spares.len() <= SPARES, "spares of bucket {index}");
+            for node in &bucket.nodes {
+                assert!(bucket.stalest <= node.seen.max(node.asked));
+            }
             for node in bucket.nodes.iter().chain(&bucket.spares) {
                 let shared = self.own.distance(&node.id).leading_zeros() as usize;
                 assert!(shared == index || index == last && shared > index);
@@ -377,12 +518,24 @@ impl RoutingTable {
 /// One bucket per bit of an id.
 const MAX_BUCKETS: usize = 160;
 
+impl Default for Bucket {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            spares: Vec::new(),
+            changed: 0,
+            stalest: Seconds::MAX,
+        }
+    }
+}
+
 impl Bucket {
     fn push(&mut self, node: Node, size: usize) {
         if self.nodes.len() == self.nodes.capacity() {
             // By fours: tables are many, and a doubled bucket would stand half empty.
             self.nodes.reserve_exact(4.min(size - self.nodes.len()));
         }
+        self.stalest = self.stalest.min(node.seen.max(node.asked));
         self.nodes.push(node);
     }
 
@@ -492,7 +645,7 @@ mod tests {
         let mut rng = StdRng::from_seed([4; 32]);
         let mut table = RoutingTable::new(NodeId::new([0; 20]), wide, true);
         for n in 0..count {
-            table.on_reply(NodeId::new(rng.random()), &addr(n), RTT, 0);
+            table.on_reply(NodeId::new(rng.random()), &addr(n), RTT, Reached::Called, 0);
         }
         table.check();
         (table, rng)
@@ -533,10 +686,13 @@ mod tests {
         let first = table.buckets[0].nodes[0].addr();
         let newcomer = table.id_in_bucket(0, NodeId::new(rng.random()));
         let at = addr(9_000);
-        assert_eq!(table.on_reply(newcomer, &at, RTT, 0), Entry::Spare(None));
+        assert_eq!(
+            table.on_reply(newcomer, &at, RTT, Reached::Called, 0),
+            Entry::Spare(None)
+        );
         assert!(!table.contains_addr(&at));
         let late = QUESTIONABLE_AFTER + 100;
-        let asked = table.on_reply(newcomer, &at, RTT, late);
+        let asked = table.on_reply(newcomer, &at, RTT, Reached::Called, late);
         assert!(matches!(asked, Entry::Spare(Some(_))), "{asked:?}");
 
         table.on_timeout(&first, true);
@@ -550,19 +706,37 @@ mod tests {
     fn identity_is_guarded() {
         let mut table = RoutingTable::new(NodeId::new([0; 20]), false, true);
         let (one, two) = (NodeId::new([1; 20]), NodeId::new([2; 20]));
-        assert_eq!(table.on_reply(one, &addr(1), RTT, 0), Entry::Added);
-        assert_eq!(table.on_reply(one, &addr(1), RTT, 0), Entry::Known);
+        assert_eq!(
+            table.on_reply(one, &addr(1), RTT, Reached::Called, 0),
+            Entry::Added
+        );
+        assert_eq!(
+            table.on_reply(one, &addr(1), RTT, Reached::Called, 0),
+            Entry::Known
+        );
         // Another address claims the id of a good node.
-        assert_eq!(table.on_reply(one, &addr(2), RTT, 0), Entry::Refused);
+        assert_eq!(
+            table.on_reply(one, &addr(2), RTT, Reached::Called, 0),
+            Entry::Refused
+        );
         // Another port of the same IP address wants a second place.
         let mut port = addr(1);
         port.set_port(1);
-        assert_eq!(table.on_reply(two, &port, RTT, 0), Entry::Refused);
+        assert_eq!(
+            table.on_reply(two, &port, RTT, Reached::Called, 0),
+            Entry::Refused
+        );
         assert!(!table.on_query(&two, &addr(1), 0) && table.on_query(&one, &addr(1), 0));
         // An address that changes its id loses its place.
-        assert_eq!(table.on_reply(two, &addr(1), RTT, 0), Entry::Refused);
+        assert_eq!(
+            table.on_reply(two, &addr(1), RTT, Reached::Called, 0),
+            Entry::Refused
+        );
         assert_eq!(table.len(), 0);
-        assert_eq!(table.on_reply(table.own, &addr(3), RTT, 0), Entry::Refused);
+        assert_eq!(
+            table.on_reply(table.own, &addr(3), RTT, Reached::Called, 0),
+            Entry::Refused
+        );
         assert_eq!(table.len(), 0);
         table.check();
     }

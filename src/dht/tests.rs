@@ -581,7 +581,8 @@ fn replies_stay_small_whatever_is_stored() {
     let mut dht = lone_node(now);
     for port in 1..=500 {
         let peer = SocketAddr::new([127, 0, 0, 1].into(), port);
-        dht.store.add(hash(1), &peer, 0, &mut dht.rng);
+        let seconds = dht.seconds(now);
+        dht.store.add(hash(1), &peer, seconds, &mut dht.rng);
     }
     let get = query(1, Method::GetPeers { info_hash: hash(1) });
     let replies = ask(&mut dht, now, node(1), &get);
@@ -626,4 +627,57 @@ fn who_answers_under_changing_ids_gets_no_place() {
 #[test]
 fn an_idle_node_is_small() {
     assert!(size_of::<Dht>() <= 1_280, "{}", size_of::<Dht>());
+}
+
+#[test]
+fn a_restored_table_is_as_good_as_before() {
+    let now = Instant::now();
+    let mut dht = lone_node(now);
+    let known = |n: u16, minutes: u64| KnownNode {
+        contact: Contact {
+            id: NodeId::new([n as u8; 20]),
+            addr: node(n),
+        },
+        age: Duration::from_secs(60 * minutes),
+        rtt: Duration::from_millis(300),
+    };
+    let outsider = KnownNode {
+        contact: Contact {
+            id: NodeId::new([9; 20]),
+            addr: "8.8.8.8:53".parse().expect("an address"),
+        },
+        ..known(9, 0)
+    };
+    let twice = KnownNode {
+        contact: Contact {
+            id: NodeId::new([8; 20]),
+            addr: node(1),
+        },
+        ..known(8, 0)
+    };
+    dht.restore_table(
+        now,
+        [known(1, 0), known(2, 14), known(3, 20), outsider, twice],
+    );
+    dht.check();
+    let stats = dht.stats(now);
+    assert_eq!((stats.good, stats.questionable), (2, 1));
+    assert_eq!(
+        dht.poll_event(),
+        Some(DhtEvent::Bootstrapped { nodes: 3 }),
+        "a node with a table has joined"
+    );
+    assert!(dht.rtt.soft_timeout() > Duration::from_millis(290));
+    // Upkeep begins with the one that was silent longest.
+    let mut sent = Vec::new();
+    let mut buf = Vec::new();
+    while sent.is_empty() {
+        let due = dht.poll_timeout().expect("upkeep");
+        assert!(due < now + Duration::from_secs(60));
+        dht.handle_timeout(due);
+        while let Some(transmit) = dht.poll_transmit(&mut buf) {
+            sent.push(transmit.destination);
+        }
+    }
+    assert!(sent.contains(&node(3)), "{sent:?}");
 }

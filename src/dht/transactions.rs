@@ -41,8 +41,12 @@ pub(super) struct Transaction {
 pub(super) enum Purpose {
     /// To see whether somebody is there.
     Ping,
+    /// The same, for a node of the table whose turn it is.
+    Upkeep,
     /// The same, for a node that we never heard of before.
     Newcomer,
+    /// The same, for one that has just sent us a query.
+    Caller,
     /// For the nodes or peers in the reply.
     Lookup(LookupId),
     /// To announce at the end of a lookup.
@@ -59,7 +63,8 @@ pub(super) enum Expiry {
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     /// Ordered maps: their order is the same in every run, and they take no memory while empty.
-    open: BTreeMap<Tid, Transaction>,
+    /// Boxed, since a map has room for eleven where most nodes have one query out.
+    open: BTreeMap<Tid, Box<Transaction>>,
     deadlines: BTreeSet<(Instant, Tid)>,
 }
 
@@ -87,7 +92,7 @@ impl Transactions {
             deadline,
             last: soft.is_none(),
         };
-        self.open.insert(tid, transaction);
+        self.open.insert(tid, Box::new(transaction));
         self.deadlines.insert((deadline, tid));
         tid
     }
@@ -100,7 +105,7 @@ impl Transactions {
         }
         let transaction = self.open.remove(&tid)?;
         self.deadlines.remove(&(transaction.deadline, tid));
-        Some(transaction)
+        Some(*transaction)
     }
 
     /// Takes one time-out that is due.
@@ -110,7 +115,7 @@ impl Transactions {
         self.deadlines.remove(&(deadline, tid));
         let transaction = self.open.get_mut(&tid)?;
         if transaction.last {
-            return self.open.remove(&tid).map(Expiry::Hard);
+            return self.open.remove(&tid).map(|open| Expiry::Hard(*open));
         }
         transaction.last = true;
         transaction.deadline = transaction.sent + HARD_TIMEOUT;
@@ -121,11 +126,16 @@ impl Transactions {
     /// Takes all of them, blaming nobody: the machine slept.
     pub(super) fn clear(&mut self) -> Vec<Transaction> {
         self.deadlines.clear();
-        std::mem::take(&mut self.open).into_values().collect()
+        let open = std::mem::take(&mut self.open).into_values();
+        open.map(|transaction| *transaction).collect()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
     }
 
     /// Whether a reply from this address is awaited.

@@ -61,6 +61,17 @@ pub struct Contact {
     pub addr: SocketAddr,
 }
 
+/// A node of a routing table that was kept, with what was known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownNode {
+    /// Who and where.
+    pub contact: Contact,
+    /// How long ago it was last heard of; more than an hour counts as an hour.
+    pub age: Duration,
+    /// How fast it answered.
+    pub rtt: Duration,
+}
+
 /// Which port an announce names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnnouncePort {
@@ -94,6 +105,9 @@ pub struct LookupStats {
     pub announced: u32,
     /// The deepest chain of referrals that led to a reply: Kademlia's hops.
     pub hops: u32,
+    /// The length of the chain that led to the first peer: 1 if a node of our own table had it, 0
+    /// if we had stored it ourselves.
+    pub first_peer_hops: Option<u32>,
     /// From start to end, or to now.
     pub elapsed: Duration,
 }
@@ -121,6 +135,21 @@ pub enum DhtEvent {
         stats: LookupStats,
         /// The closest nodes that replied, closest first.
         closest: Vec<Contact>,
+    },
+    /// A node replied to a lookup that is traced.
+    LookupReply {
+        /// The lookup.
+        lookup: LookupId,
+        /// Who replied.
+        from: Contact,
+        /// How many referrals led to it; those of our table count one.
+        hops: u32,
+        /// The round trip.
+        rtt: Duration,
+        /// Since the lookup began.
+        elapsed: Duration,
+        /// How many peers it named that were new.
+        peers: usize,
     },
     /// The routing table is usable: the lookup for our own id has ended with replies.
     Bootstrapped {

@@ -379,6 +379,8 @@ impl DhtTask {
                     listener.finish(*stats, closest.clone());
                 }
             }
+            // Only a lookup that is traced reports its replies, and we trace none.
+            DhtEvent::LookupReply { .. } => {}
             DhtEvent::Bootstrapped { nodes } => {
                 info!(nodes, "DHT bootstrapped");
                 self.stats.send_replace(self.core.stats(now));
