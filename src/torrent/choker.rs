@@ -17,13 +17,17 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use rand::{RngExt, rngs::StdRng, seq::SliceRandom};
 
-use super::PeerKey;
+use super::{
+    PeerKey,
+    chooser::{Chooser, Policy, Round},
+};
 use crate::network::Network;
 
 /// What the choker knows about one peer.
@@ -49,6 +53,8 @@ pub struct PeerView {
     pub sent: u64,
     /// It owes us blocks and has sent none for [`PATIENCE_ROUNDS`].
     pub snubbed: bool,
+    /// We may download from it.
+    pub unchokes_us: bool,
     /// When its handshake was done.
     pub connected_at: Instant,
     /// Pieces it lacks.
@@ -77,10 +83,11 @@ pub struct ChokerConfig {
     pub interval: Duration,
     /// Between two turns of the optimistic slots.
     pub optimistic_interval: Duration,
+    /// What a leecher goes by.
+    pub chooser: Chooser,
 }
 
 /// The rounds, the holders of the optimistic slots, and how much each peer was served.
-#[derive(Debug)]
 pub struct Choker {
     config: ChokerConfig,
     next_round: Instant,
@@ -88,6 +95,19 @@ pub struct Choker {
     turn_began: Instant,
     optimistic: Vec<PeerKey>,
     ledger: Ledger,
+    /// In place of tit-for-tat, and the slots that it gave last.
+    policy: Option<Policy>,
+    weights: BTreeMap<PeerKey, f64>,
+    up_rate: f64,
+}
+
+impl fmt::Debug for Choker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Choker")
+            .field("config", &self.config)
+            .field("optimistic", &self.optimistic)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Choker {
@@ -95,10 +115,13 @@ impl Choker {
     pub fn new(config: ChokerConfig, now: Instant) -> Self {
         Self {
             next_round: now + config.interval,
+            policy: config.chooser.make(),
             config,
             turn_began: now,
             optimistic: Vec::new(),
             ledger: Ledger::default(),
+            weights: BTreeMap::new(),
+            up_rate: 0.0,
         }
     }
 
@@ -106,6 +129,35 @@ impl Choker {
     /// next round.
     pub fn set_slots(&mut self, slots: usize) {
         self.config.slots = slots;
+    }
+
+    /// Regular and optimistic slots together.
+    pub fn slots(&self) -> usize {
+        let ChokerConfig {
+            slots,
+            optimistic_slots,
+            ..
+        } = self.config;
+        if slots == 0 {
+            0
+        } else {
+            slots + optimistic_slots
+        }
+    }
+
+    /// A round was decided elsewhere: the next is one interval away.
+    pub fn skip(&mut self, now: Instant) {
+        self.next_round = now + self.config.interval;
+    }
+
+    /// What was sent until now counts for nothing in a seed's queue.
+    pub fn forgive(&mut self, peers: &[PeerView]) {
+        let account = |peer: &PeerView| Account {
+            sent: peer.sent,
+            served: 0,
+        };
+        let accounts = peers.iter().map(|peer| (peer.key, account(peer)));
+        self.ledger.accounts = accounts.collect();
     }
 
     /// Whether it is time for [`Self::decide`].
@@ -116,6 +168,22 @@ impl Choker {
     /// When it will be.
     pub fn next_deadline(&self) -> Instant {
         self.next_round
+    }
+
+    /// Tells policies what we upload at present, bytes per second.
+    pub fn set_uplink(&mut self, rate: f64) {
+        self.up_rate = rate;
+    }
+
+    /// Whether slots have weights while we are a leecher.
+    pub fn is_weighted(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// A peer's part of the uplink relative to others'. A peer without a slot may still be served
+    /// what it was promised.
+    pub fn weight(&self, key: PeerKey) -> f64 {
+        self.weights.get(&key).copied().unwrap_or(0.0)
     }
 
     /// Who holds an optimistic slot.
@@ -133,6 +201,9 @@ impl Choker {
     ) -> Vec<PeerKey> {
         self.next_round = now + self.config.interval;
         self.ledger.settle(peers);
+        if mode == Mode::Leech && self.policy.is_some() {
+            return self.decide_by_policy(now, peers, rng);
+        }
         let wanting: Vec<&PeerView> = peers.iter().filter(|peer| peer.interested).collect();
 
         let turn_over = now >= self.turn_began + self.config.optimistic_interval;
@@ -187,6 +258,12 @@ impl Choker {
         if wanting.len() == held.len() {
             return Vec::new();
         }
+        if mode == Mode::Leech && self.policy.is_some() {
+            if held.is_empty() {
+                return self.decide_by_policy(now, peers, rng);
+            }
+            return Vec::new();
+        }
 
         let regular = held.len() - self.optimistic.len();
         let spare = self.config.slots.saturating_sub(regular);
@@ -208,6 +285,31 @@ impl Choker {
         fresh.extend(drawn);
         fresh.sort_unstable();
         fresh
+    }
+
+    /// The slots of a policy that is not ours; nonsense among the weights is no slot.
+    fn decide_by_policy(
+        &mut self,
+        now: Instant,
+        peers: &[PeerView],
+        rng: &mut StdRng,
+    ) -> Vec<PeerKey> {
+        self.optimistic.clear();
+        let Some(policy) = self.policy.as_mut().filter(|_| self.config.slots > 0) else {
+            return Vec::new();
+        };
+        let round = Round {
+            now,
+            peers,
+            slots: self.config.slots,
+            optimistic_slots: self.config.optimistic_slots,
+            interval: self.config.interval,
+            up_rate: self.up_rate,
+        };
+        let slots = policy(&round, rng).into_iter();
+        let sane = slots.filter(|slot| slot.weight.is_finite() && slot.weight >= 0.0);
+        self.weights = sane.map(|slot| (slot.key, slot.weight)).collect();
+        self.weights.keys().copied().collect()
     }
 
     fn draw(
@@ -475,3 +577,5 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::peer as view;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::chooser::Chooser;
 use crate::{
     ids::{InfoHash, PeerId},
     metainfo::Metainfo,
@@ -53,6 +54,8 @@ pub struct TorrentConfig {
     pub choke_interval: Duration,
     /// How often the optimistic slot moves on. Default 30 s.
     pub optimistic_interval: Duration,
+    /// Who may download from us while we want pieces ourselves. Default tit-for-tat.
+    pub chooser: Chooser,
     /// Piece choice.
     pub piece_order: PieceOrder,
     /// Upload limit, payload bytes per second.
@@ -61,11 +64,16 @@ pub struct TorrentConfig {
     pub down: Option<u64>,
     /// Upload nothing: a free rider, for experiments.
     pub upload: bool,
+    /// Ask only neighbours that have everything: a selfish client (Liogkas 2006), for experiments.
+    pub only_seeds: bool,
     /// Exchange addresses with peers (BEP 11). Default on.
     pub pex: bool,
     /// Dial peers although everything is here: a seed that waits to be called serves nobody whose
     /// own calls fail. Default on.
     pub seed_dials: bool,
+    /// As the only source of pieces, hand every piece out once before repeating any (BEP 16, but
+    /// by itself and without its waiting). Default on.
+    pub unsent_first: bool,
     /// Bytes handed to the storage and not yet written at which requests stop. Default 64 MiB.
     pub write_high_water: u64,
 }
@@ -84,12 +92,15 @@ impl TorrentConfig {
             optimistic_slots: 1,
             choke_interval: Duration::from_secs(10),
             optimistic_interval: Duration::from_secs(30),
+            chooser: Chooser::TitForTat,
             piece_order: PieceOrder::RarestFirst,
             up: None,
             down: None,
             upload: true,
+            only_seeds: false,
             pex: true,
             seed_dials: true,
+            unsent_first: true,
             write_high_water: 64 << 20,
         }
     }
@@ -139,4 +150,6 @@ pub struct TorrentStats {
     pub metadata: Option<(u32, u32)>,
     /// A storage failure holds the torrent.
     pub paused: bool,
+    /// Pieces are being handed out for the first time: see [`TorrentConfig::unsent_first`].
+    pub unsent_first: bool,
 }

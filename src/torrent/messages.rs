@@ -127,6 +127,9 @@ impl Torrent {
             return;
         };
         pieces.picker.on_have(piece, &mut self.rng);
+        if let Some(unsent) = &mut self.unsent {
+            unsent.on_have(now, key, piece);
+        }
         if full {
             pieces.picker.on_became_seed(&mut self.rng);
         }

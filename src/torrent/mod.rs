@@ -9,15 +9,16 @@
 //!             messages.rs ── requests.rs ── picker.rs    rarest first, random first
 //! a message ──►   │              │   └───── progress.rs  missing → partial → verifying → have
 //!                 │              └───────── pipeline.rs  how many requests, anti-snubbing, blame.rs
-//!                 ├───────── serving.rs ─── choker.rs    tit-for-tat, optimistic slot
+//!                 ├───────── serving.rs ─── choker.rs    tit-for-tat, optimistic slot; unsent.rs
 //!                 │              └───────── uploads.rs   what we owe one peer
 //!                 └──────── neighbours.rs ─ candidates.rs, pex.rs; metadata.rs for magnets
 //! ```
 //!
 //! Every input ends in `Torrent::settle`, which carries out what the input made due. Read
-//! [`choker`] first: one whole policy in a file.
+//! [`choker`] first: one whole policy in a file; [`chooser`] says how to add another.
 
 pub mod choker;
+pub mod chooser;
 
 mod blame;
 mod candidates;
@@ -33,6 +34,8 @@ mod pipeline;
 mod progress;
 mod requests;
 mod serving;
+mod shares;
+mod unsent;
 mod uploads;
 
 #[cfg(test)]
@@ -71,6 +74,8 @@ use peer::Peer;
 use picker::Picker;
 use progress::Progress;
 use requests::Pieces;
+use shares::Shares;
+use unsent::Unsent;
 
 /// One torrent.
 #[derive(Debug)]
@@ -105,6 +110,8 @@ pub struct Torrent {
     dial_at: Option<Instant>,
     wanted_peers_at: Option<Instant>,
     choker: Choker,
+    /// While we are the only source of pieces.
+    unsent: Option<Unsent>,
 
     // What the last inputs made due; carried out by `settle`.
     dial_due: bool,
@@ -125,6 +132,8 @@ pub struct Torrent {
     upload_ready: BTreeSet<PeerKey>,
     /// Who was served last.
     upload_turn: PeerKey,
+    /// Where each peer stands when slots have weights.
+    shares: Shares,
 
     // Limits and counts.
     up: TokenBucket,
@@ -148,6 +157,7 @@ impl Torrent {
             optimistic_slots: config.optimistic_slots,
             interval: config.choke_interval,
             optimistic_interval: config.optimistic_interval,
+            chooser: config.chooser.clone(),
         };
         let (info_hash, metainfo) = match source {
             Source::Metainfo(metainfo) => (metainfo.info_hash(), Some(metainfo)),
@@ -183,6 +193,7 @@ impl Torrent {
             dial_at: None,
             wanted_peers_at: None,
             choker: Choker::new(choker, now),
+            unsent: None,
             dial_due: false,
             fetch_due: false,
             slots_dirty: false,
@@ -193,6 +204,7 @@ impl Torrent {
             reconsider: BTreeSet::new(),
             upload_ready: BTreeSet::new(),
             upload_turn: PeerKey(0),
+            shares: Shares::default(),
             up: TokenBucket::new(config.up, now),
             up_ready: None,
             down: TokenBucket::new(config.down, now),
@@ -454,6 +466,7 @@ impl Torrent {
             handshaken: self.handshaken,
             metadata: self.fetch.as_ref().and_then(MetadataFetch::progress),
             paused: self.paused.is_some(),
+            unsent_first: self.unsent.is_some(),
         }
     }
 
@@ -550,6 +563,7 @@ impl Torrent {
         keys.into_iter().for_each(|key| self.count_in(key));
         if complete {
             self.on_completed(now);
+            self.begin_unsent();
         }
         self.dial_due = true;
         self.refill = true;

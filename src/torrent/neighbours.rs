@@ -79,7 +79,7 @@ impl Torrent {
         } = *handshake;
         self.peers
             .insert(key, Peer::new(now, addr, direction, peer_id, reserved, has));
-        self.greet(key);
+        self.greet(now, key);
         self.count_in(key);
         Ok(key)
     }
@@ -139,12 +139,14 @@ impl Torrent {
     }
 
     /// What a new peer is told, in the order of BEP 3, 6, 10 and 5.
-    fn greet(&mut self, key: PeerKey) {
+    fn greet(&mut self, now: Instant, key: PeerKey) {
+        let shown = self.first_shown(now, key);
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
         let reserved = peer.reserved;
         let have = self.pieces.as_ref().map(|pieces| pieces.progress.have());
+        let have = shown.as_ref().or(have);
         let first = match have {
             Some(have) if reserved.fast() && have.is_full() => Some(Message::HaveAll),
             Some(have) if have.count_ones() > 0 => {
@@ -184,7 +186,8 @@ impl Torrent {
             listen_port: self.config.listen_port,
             request_queue: Some(MAX_QUEUE as u32),
             your_ip: Some(peer.addr.ip()),
-            upload_only: self.completed,
+            // Who says so and has little to offer is dropped by libtorrent.
+            upload_only: self.completed && self.unsent.is_none(),
         };
         self.send_extended(key, extension::HANDSHAKE_ID, handshake.encode());
     }
@@ -202,7 +205,8 @@ impl Torrent {
         let newcomer = peer
             .bitfield()
             .is_some_and(|has| has.count_ones() < ALLOWED_FAST);
-        if !peer.reserved.fast() || !newcomer || !peer.granted_fast.is_empty() {
+        let given = self.unsent.is_some() || !peer.granted_fast.is_empty();
+        if !peer.reserved.fast() || !newcomer || given {
             return;
         }
         let progress = &pieces.progress;
@@ -249,6 +253,8 @@ impl Torrent {
             set.remove(&key);
         }
         self.upload_ready.remove(&key);
+        self.leave_unsent(key);
+        self.shares.leave(key);
         self.slots_dirty = true;
         self.dial_due = true;
         Some(peer)
@@ -366,6 +372,7 @@ impl Torrent {
             }
         }
         if self.completed && peer.is_seed() {
+            self.end_unsent(now);
             self.disconnect(now, key, DisconnectReason::NothingToTrade);
         }
     }
@@ -398,6 +405,7 @@ impl Torrent {
         if self.retry_at.is_some_and(|at| now >= at) {
             self.resume(now);
         }
+        self.tick_unsent(now);
         self.replace_useless(now);
         self.gossip(now);
         let lonely = self.peers.len() < LONELY && self.candidates.dialable(now) == 0;

@@ -161,6 +161,7 @@ impl Torrent {
             return;
         };
         let may_ask = !peer.they_choke_us || !peer.allowed_fast.is_empty();
+        let may_ask = may_ask && (peer.is_seed() || !self.config.only_seeds);
         if !may_ask || !peer.we_are_interested || !peer.pipeline.wants_more() {
             return;
         }
@@ -400,6 +401,7 @@ impl Torrent {
     }
 
     fn on_fault(&mut self, now: Instant, operation: StorageOperation, fault: StorageFault) {
+        self.end_unsent(now);
         match operation {
             StorageOperation::Open => {}
             StorageOperation::Read { peer, block } => {

@@ -18,6 +18,8 @@ impl Torrent {
         let geometry = self.metainfo.as_ref().map(|metainfo| metainfo.geometry());
         let sane = geometry.is_some_and(|geometry| geometry.contains(block));
         let have = self.have().is_some_and(|have| have.get(block.piece.0));
+        let shown = self.unsent.as_ref();
+        let have = have && shown.is_none_or(|unsent| unsent.may_ask(key, block.piece));
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
@@ -29,6 +31,9 @@ impl Torrent {
             && block.len <= MAX_REQUEST_LEN
             && peer.uploads.request(block);
         if served {
+            if let Some(unsent) = &mut self.unsent {
+                unsent.on_request(key, block.piece);
+            }
             self.upload_ready.insert(key);
             return;
         }
@@ -60,7 +65,7 @@ impl Torrent {
 
     /// Reads blocks for peers in turn, one each, as far as credit and the upload limit allow.
     pub(super) fn pump_uploads(&mut self, now: Instant) {
-        while let Some(key) = after(&self.upload_ready, self.upload_turn) {
+        while let Some(key) = self.next_served(now) {
             let next = self.peers.get_mut(&key).filter(|peer| peer.uploads.ready());
             let Some(peer) = next else {
                 self.upload_ready.remove(&key);
@@ -75,9 +80,27 @@ impl Torrent {
             };
             self.up.take(now, u64::from(block.len));
             self.upload_turn = key;
+            self.shares.on_read(key, self.choker.weight(key), block.len);
             let read = StorageRequest::Read { peer: key, block };
             self.outputs.push_back(Output::Storage(read));
         }
+    }
+
+    /// Whose turn it is: one block each, or, where slots have weights, whoever has had least for
+    /// its weight. Then little waits for the uplink at once, because there everybody gets an equal
+    /// part again.
+    fn next_served(&mut self, now: Instant) -> Option<PeerKey> {
+        if !self.choker.is_weighted() || self.is_complete() {
+            return after(&self.upload_ready, self.upload_turn);
+        }
+        let peers = &self.peers;
+        self.upload_ready
+            .retain(|key| peers.get(key).is_some_and(|peer| peer.uploads.ready()));
+        let window = self.shares.window(self.up_rate.rate(now));
+        if self.shares.waiting(now) >= window {
+            return None;
+        }
+        self.shares.least(&self.upload_ready)
     }
 
     /// A block was read.
@@ -85,7 +108,14 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        if peer.uploads.on_read(block) {
+        let owed = peer.uploads.on_read(block);
+        if !owed {
+            self.shares.on_sent(now, key, u64::from(block.len));
+        }
+        if owed {
+            if let Some(unsent) = &mut self.unsent {
+                unsent.on_block(key, block);
+            }
             peer.spoke_at = now;
             let message = Message::Piece { block, data };
             self.outputs.push_back(Output::Send { peer: key, message });
@@ -98,6 +128,7 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
+        self.shares.on_sent(now, key, u64::from(block.len));
         if peer.uploads.on_read_failed(block) && peer.reserved.fast() {
             peer.spoke_at = now;
             self.outputs.push_back(Output::Send {
@@ -113,16 +144,27 @@ impl Torrent {
             return;
         };
         peer.uploads.on_sent(bytes as u64);
+        self.shares.on_sent(now, key, bytes as u64);
         peer.traded_at = now;
         self.uploaded += bytes as u64;
         self.up_rate.add(now, bytes as u64);
+        if let Some(unsent) = &mut self.unsent {
+            self.slots_dirty |= unsent.on_sent(now, key, bytes as u64);
+        }
         self.upload_ready.insert(key);
     }
 
     /// A choke round: decides every slot anew.
     pub(super) fn rechoke(&mut self, now: Instant) {
+        if self.unsent.is_some() {
+            self.choker.skip(now);
+            return self.rechoke_unsent(now);
+        }
         let views = self.views(now);
+        self.choker.set_uplink(self.up_rate.rate(now));
         let unchoked = self.choker.decide(now, self.mode(), &views, &mut self.rng);
+        let choker = &self.choker;
+        self.shares.begin_round(|key| choker.weight(key));
         for view in &views {
             self.set_choked(now, view.key, unchoked.binary_search(&view.key).is_err());
         }
@@ -135,6 +177,12 @@ impl Torrent {
 
     /// Between rounds: fills slots that fell free, and chokes nobody.
     pub(super) fn fill_slots(&mut self, now: Instant) {
+        if self.unsent.is_some() {
+            self.feed(now);
+        }
+        if self.unsent.is_some() {
+            return;
+        }
         let views = self.views(now);
         for key in self.choker.fill(now, self.mode(), &views, &mut self.rng) {
             self.set_choked(now, key, false);
@@ -149,7 +197,7 @@ impl Torrent {
         }
     }
 
-    fn views(&self, now: Instant) -> Vec<PeerView> {
+    pub(super) fn views(&self, now: Instant) -> Vec<PeerView> {
         if !self.config.upload {
             return Vec::new();
         }
@@ -168,6 +216,7 @@ impl Torrent {
             last_received: peer.last_received,
             sent: peer.uploads.sent(),
             snubbed: peer.pipeline.is_snubbed(),
+            unchokes_us: !peer.they_choke_us,
             connected_at: peer.connected_at,
             pieces_missing: pieces
                 - peer
@@ -179,7 +228,7 @@ impl Torrent {
         self.peers.iter().map(view).collect()
     }
 
-    fn set_choked(&mut self, now: Instant, key: PeerKey, choke: bool) {
+    pub(super) fn set_choked(&mut self, now: Instant, key: PeerKey, choke: bool) {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };

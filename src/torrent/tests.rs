@@ -6,8 +6,13 @@ use std::collections::VecDeque;
 use sha1::{Digest, Sha1};
 
 mod strangers;
+mod unsent_first;
 
-use super::*;
+use super::{
+    choker::PeerView,
+    chooser::{Chooser, Round, Slot},
+    *,
+};
 use crate::{
     ids::PeerId,
     metainfo::{BLOCK_LEN, Block, create::TorrentBuilder},
@@ -68,6 +73,21 @@ impl Swarm {
     }
 
     fn add_with(&mut self, seed: bool, magnet: bool, tune: impl Fn(&mut TorrentConfig)) -> usize {
+        let content = if seed {
+            self.content.clone()
+        } else {
+            vec![0; self.content.len()]
+        };
+        self.add_content(content, magnet, tune)
+    }
+
+    /// A node with these bytes, some of them wrong.
+    fn add_content(
+        &mut self,
+        content: Vec<u8>,
+        magnet: bool,
+        tune: impl Fn(&mut TorrentConfig),
+    ) -> usize {
         let index = self.nodes.len();
         let peer_id = PeerId::with_suffix([index as u8; 12]);
         let mut config = TorrentConfig::new(peer_id, Network::Private);
@@ -77,11 +97,6 @@ impl Swarm {
             false => Source::Metainfo(Arc::clone(&self.metainfo)),
         };
         let torrent = Torrent::new(config, source, [index as u8; 32], self.now);
-        let content = if seed {
-            self.content.clone()
-        } else {
-            vec![0; self.content.len()]
-        };
         self.nodes.push(Node {
             torrent,
             content,
@@ -239,6 +254,17 @@ impl Swarm {
         }
     }
 
+    /// Lets time pass in steps that a limit of the rate can follow.
+    fn creep(&mut self, seconds: u64) {
+        for _ in 0..10 * seconds {
+            self.now += Duration::from_millis(100);
+            for node in &mut self.nodes {
+                node.torrent.handle_timeout(self.now);
+            }
+            self.drain();
+        }
+    }
+
     fn complete(&self, index: usize) -> bool {
         let node = &self.nodes[index];
         node.torrent.is_complete() && node.content == self.content
@@ -274,19 +300,68 @@ fn limits_hold_in_both_directions() {
         let seed = swarm.add_with(true, false, |config| config.up = up);
         let leecher = swarm.add_with(false, false, |config| config.down = down);
         swarm.connect(leecher, seed);
-        for _ in 0..100 {
-            swarm.now += Duration::from_millis(100);
-            for node in &mut swarm.nodes {
-                node.torrent.handle_timeout(swarm.now);
-            }
-            swarm.drain();
-        }
+        swarm.creep(10);
         let got = swarm.nodes[leecher].torrent.stats(swarm.now).downloaded;
         assert!(
             (950_000..=1_080_000).contains(&got),
             "{got} bytes in 10 s at {up:?} {down:?}"
         );
     }
+}
+
+#[test]
+fn slots_of_a_policy_share_the_uplink_by_weight() {
+    let mut swarm = Swarm::new(200);
+    let mut content = swarm.content.clone();
+    // It lacks a piece, so it is no seed.
+    content[0] ^= 1;
+    let giver = swarm.add_content(content, false, |config| {
+        config.up = Some(200_000);
+        config.chooser = Chooser::custom(|| {
+            |round: &Round<'_>, _: &mut StdRng| {
+                let slot = |peer: &PeerView| Slot {
+                    key: peer.key,
+                    weight: [1.0, 3.0, 0.0][peer.key.0 as usize],
+                };
+                round.peers.iter().map(slot).collect()
+            }
+        });
+    });
+    let takers = [(); 3].map(|()| swarm.add(false, false));
+    for taker in takers {
+        swarm.connect(taker, giver);
+    }
+    let downloaded =
+        |swarm: &Swarm| takers.map(|taker| swarm.nodes[taker].torrent.stats(swarm.now).downloaded);
+    swarm.creep(15);
+    let before = downloaded(&swarm);
+    swarm.creep(30);
+    let mut got = downloaded(&swarm);
+    got.iter_mut()
+        .zip(before)
+        .for_each(|(got, before)| *got -= before);
+    let ratio = got[1] as f64 / got[0] as f64;
+    assert!((2.7..3.3).contains(&ratio), "{got:?}");
+    assert!(got[2] * 50 < got[1], "no weight, no upload: {got:?}");
+    assert!(got[0] + got[1] > 4_500_000, "the uplink idles: {got:?}");
+}
+
+#[test]
+fn who_asks_only_seeds_takes_nothing_from_others() {
+    let mut swarm = Swarm::new(10);
+    let mut content = swarm.content.clone();
+    content[0] ^= 1;
+    let (almost, seed) = (
+        swarm.add_content(content, false, |_| {}),
+        swarm.add(true, false),
+    );
+    let selfish = swarm.add_with(false, false, |config| config.only_seeds = true);
+    swarm.connect(selfish, almost);
+    swarm.run(20);
+    assert!(swarm.nodes[selfish].received.is_empty());
+    swarm.connect(selfish, seed);
+    swarm.run(20);
+    assert!(swarm.complete(selfish));
 }
 
 #[test]

@@ -12,6 +12,7 @@ fn config() -> ChokerConfig {
         optimistic_slots: 1,
         interval: ROUND,
         optimistic_interval: ROUND * 3,
+        chooser: Chooser::TitForTat,
     }
 }
 
@@ -20,7 +21,7 @@ fn rng(seed: u8) -> StdRng {
 }
 
 /// An old neighbour that wants pieces, has no slot, and neither gave nor got anything.
-fn peer(key: u64, at: Instant) -> PeerView {
+pub(in crate::torrent) fn peer(key: u64, at: Instant) -> PeerView {
     PeerView {
         key: PeerKey(key),
         addr: IpAddr::from([8, 0, 0, key as u8]),
@@ -32,6 +33,7 @@ fn peer(key: u64, at: Instant) -> PeerView {
         last_received: None,
         sent: 0,
         snubbed: false,
+        unchokes_us: false,
         connected_at: at,
         pieces_missing: 100,
         last_optimistic: None,

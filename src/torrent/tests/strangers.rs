@@ -2,27 +2,41 @@
 
 use super::*;
 
-struct Alone {
-    now: Instant,
-    torrent: Torrent,
+pub(super) struct Alone {
+    pub(super) now: Instant,
+    pub(super) torrent: Torrent,
 }
 
 impl Alone {
     /// A torrent without data whose storage is open.
     fn new(pieces: u32, network: Network) -> Self {
+        Self::with(Bitfield::empty(pieces), network)
+    }
+
+    /// A torrent with these pieces.
+    pub(super) fn with(have: Bitfield, network: Network) -> Self {
+        let pieces = have.len();
         let metainfo = Swarm::new(pieces).metainfo;
         let config = TorrentConfig::new(PeerId::with_suffix([0xee; 12]), network);
         let now = Instant::now();
         let source = Source::Metainfo(metainfo);
         let mut torrent = Torrent::new(config, source, [0; 32], now);
-        let have = Bitfield::empty(pieces);
         torrent.handle_storage(now, StorageDone::Opened { have });
         Self { now, torrent }
     }
 
-    fn connect(&mut self, addr: &str, id: u8) -> Result<PeerKey, Reject> {
+    pub(super) fn connect(&mut self, addr: &str, id: u8) -> Result<PeerKey, Reject> {
+        self.connect_as(addr, id, Reserved::ours(false))
+    }
+
+    pub(super) fn connect_as(
+        &mut self,
+        addr: &str,
+        id: u8,
+        reserved: Reserved,
+    ) -> Result<PeerKey, Reject> {
         let hello = Handshake {
-            reserved: Reserved::ours(false),
+            reserved,
             info_hash: self.torrent.info_hash(),
             peer_id: PeerId::with_suffix([id; 12]),
         };
@@ -39,7 +53,7 @@ impl Alone {
         key
     }
 
-    fn say(&mut self, key: PeerKey, message: Message) {
+    pub(super) fn say(&mut self, key: PeerKey, message: Message) {
         self.torrent.handle_message(self.now, key, message);
         self.torrent.check();
     }
@@ -49,7 +63,7 @@ impl Alone {
         self.say(key, Message::Piece { block, data });
     }
 
-    fn wait(&mut self, seconds: u64) {
+    pub(super) fn wait(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.now += Duration::from_secs(1);
             self.torrent.handle_timeout(self.now);
@@ -58,7 +72,7 @@ impl Alone {
     }
 
     /// What was said since, and to whom.
-    fn said(&mut self) -> Vec<(PeerKey, Message)> {
+    pub(super) fn said(&mut self) -> Vec<(PeerKey, Message)> {
         let outputs = std::iter::from_fn(|| self.torrent.poll_output());
         let said = outputs.filter_map(|output| match output {
             Output::Send { peer, message } => Some((peer, message)),
