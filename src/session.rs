@@ -50,6 +50,7 @@ use crate::{
         torrent_task::Surroundings,
     },
     network::Network,
+    torrent::{PieceOrder, chooser::Chooser},
 };
 
 /// Whether and how to take part in the DHT.
@@ -86,9 +87,24 @@ pub struct SessionConfig {
     pub max_connections: usize,
     /// Regular upload slots per torrent. Default 4 (one optimistic on top).
     pub upload_slots: usize,
-    /// How often slots are decided; the optimistic one moves every third time. Default 10 s.
-    /// Short distribution experiments scale it with the file.
+    /// How often regular slots are decided. Default 10 s. Short distribution experiments scale it with the file.
     pub choke_interval: Duration,
+    /// How often the optimistic slots move; `None` is every third choke interval.
+    pub optimistic_interval: Option<Duration>,
+    /// Optimistic upload slots per torrent. Default 1.
+    pub optimistic_slots: usize,
+    /// Connections of one torrent. Default 50: a peer knows a few dozen others.
+    pub neighbours: usize,
+    /// Which missing piece to ask for next.
+    pub piece_order: PieceOrder,
+    /// Upload nothing if off: a free rider, for experiments.
+    pub upload: bool,
+    /// Ask only peers that have everything, for experiments.
+    pub only_seeds: bool,
+    /// As the only seed, hand every piece out once before repeating any. Default on.
+    pub unsent_first: bool,
+    /// Whom the regular slots go to.
+    pub chooser: Chooser,
     /// Use only peers given by hand and inbound ones: no PEX either.
     pub no_pex: bool,
 }
@@ -107,6 +123,14 @@ impl SessionConfig {
             max_connections: 200,
             upload_slots: 4,
             choke_interval: Duration::from_secs(10),
+            optimistic_interval: None,
+            optimistic_slots: 1,
+            neighbours: 50,
+            piece_order: PieceOrder::RarestFirst,
+            upload: true,
+            only_seeds: false,
+            unsent_first: true,
+            chooser: Chooser::default(),
             no_pex: false,
         }
     }

@@ -16,7 +16,7 @@ fn seed() -> u64 {
 fn a_thousand_nodes_join_one_router_and_find_every_announce() {
     let seed = seed();
     let mut world = ColdDht::new(seed, 1_000).grow(Duration::from_secs(60));
-    let ready = world.nodes().iter().filter(|node| node.dht_ready()).count();
+    let ready = world.nodes().filter(|node| node.dht_ready()).count();
     assert_eq!(ready, 1_000, "seed {seed}: not everybody has joined");
 
     // A minute after the last has joined, tables know little more than their own neighbourhood.
@@ -57,7 +57,7 @@ fn announces_are_found_while_nodes_come_and_go() {
         Duration::from_secs(600),
         Duration::from_secs(900),
     );
-    let gone = world.nodes().iter().filter(|node| !node.is_up()).count();
+    let gone = world.nodes().filter(|node| !node.is_up()).count();
     let report = measure_lookups(&mut world, seed, 200);
     println!("seed {seed}: {gone} nodes gone; {report}");
     assert!(

@@ -28,9 +28,9 @@ impl Budgets {
         (self.connections / 2).clamp(1, MAX_UNHANDSHAKEN)
     }
 
-    /// Neighbours that one torrent may hold.
-    pub(crate) fn peers_per_torrent(&self) -> usize {
-        self.connections.min(PEERS_PER_TORRENT)
+    /// Neighbours that one torrent may hold, if it may wish for so many.
+    pub(crate) fn peers_per_torrent(&self, wish: usize) -> usize {
+        self.connections.min(wish)
     }
 
     /// The limits of a torrent that has peers, or of one that gets its first, when `active`
@@ -52,8 +52,6 @@ impl Budgets {
 /// Kept from sockets: content files, state, the runtime's own.
 const OTHER_FILES: u64 = 128;
 const MAX_UNHANDSHAKEN: usize = 256;
-/// Cohen 2003 and the field: a peer knows a few dozen others.
-const PEERS_PER_TORRENT: usize = 50;
 
 #[cfg(test)]
 mod tests {
@@ -91,7 +89,7 @@ mod tests {
         }
         assert_eq!(BUDGETS.unhandshaken(), 100);
         assert_eq!(BUDGETS.fit_files(0).unhandshaken(), 1);
-        assert_eq!(BUDGETS.fit_files(256).peers_per_torrent(), 50);
-        assert_eq!(BUDGETS.fit_files(140).peers_per_torrent(), 6);
+        assert_eq!(BUDGETS.fit_files(256).peers_per_torrent(50), 50);
+        assert_eq!(BUDGETS.fit_files(140).peers_per_torrent(50), 6);
     }
 }

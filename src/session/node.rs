@@ -205,10 +205,17 @@ impl SessionConfig {
         let mut config = TorrentConfig::new(peer_id, self.network);
         config.listen_port = Some(port);
         config.dht_port = around.dht.as_ref().map(|_| port);
-        config.max_peers = budgets.peers_per_torrent();
+        config.max_peers = budgets.peers_per_torrent(self.neighbours);
         config.upload_slots = self.upload_slots;
+        config.optimistic_slots = self.optimistic_slots;
         config.choke_interval = self.choke_interval;
-        config.optimistic_interval = self.choke_interval * 3;
+        let turn = self.optimistic_interval;
+        config.optimistic_interval = turn.unwrap_or(self.choke_interval * 3);
+        config.piece_order = self.piece_order;
+        config.upload = self.upload;
+        config.only_seeds = self.only_seeds;
+        config.unsent_first = self.unsent_first;
+        config.chooser = self.chooser.clone();
         config.pex = !self.no_pex;
         (config.up, config.down) = (self.up, self.down);
         config
