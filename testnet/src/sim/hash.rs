@@ -28,13 +28,21 @@ pub(crate) fn unit(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// An exponentially distributed number with median 1, by the four basic operations alone.
+/// An exponentially distributed number with median 1.
 pub(crate) fn exponential(draw: u64) -> f64 {
-    // -log2 of a number in 0..1: the exponent, then the mantissa's logarithm bit by bit.
-    let mut rest = 1.0 - unit(draw);
-    let mut log = 0.0;
+    -log2(1.0 - unit(draw))
+}
+
+/// The logarithm of a positive number by the four basic operations alone.
+pub(crate) fn log2(of: f64) -> f64 {
+    // The exponent, then the mantissa's logarithm bit by bit.
+    let (mut rest, mut log) = (of, 0.0);
     while rest < 1.0 {
         rest *= 2.0;
+        log -= 1.0;
+    }
+    while rest >= 2.0 {
+        rest /= 2.0;
         log += 1.0;
     }
     let mut weight = 1.0;
@@ -43,10 +51,26 @@ pub(crate) fn exponential(draw: u64) -> f64 {
         rest *= rest;
         if rest >= 2.0 {
             rest /= 2.0;
-            log -= weight;
+            log += weight;
         }
     }
     log
+}
+
+/// A positive number to any power, by the four basic operations alone; 0 to a positive power is 0.
+pub(crate) fn power(base: f64, exponent: f64) -> f64 {
+    if base <= 0.0 {
+        return 0.0;
+    }
+    let log = (log2(base) * exponent).clamp(-1_000.0, 1_000.0);
+    // 2^log: the whole part by doubling, the rest by the power series of e^x.
+    let whole = log as i32;
+    let rest = (log - f64::from(whole)) * std::f64::consts::LN_2;
+    let series = (1..20)
+        .rev()
+        .fold(1.0, |sum, n| 1.0 + sum * rest / f64::from(n));
+    let factor = if whole < 0 { 0.5 } else { 2.0 };
+    (0..whole.abs()).fold(series, |power, _| power * factor)
 }
 
 /// The fingerprint of a run: every delivery's time, ends and bytes.
@@ -72,6 +96,11 @@ impl Trace {
             .fold(0u64, |rest, byte| rest << 8 | u64::from(*byte));
         let hash = mix(hash ^ rest ^ (bytes.len() as u64) << 56);
         self.0 = self.0.wrapping_add(hash);
+    }
+
+    /// The deliveries of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
     }
 
     pub(crate) fn value(self) -> u64 {
@@ -111,6 +140,25 @@ mod tests {
             let expected = -(1.0 - unit(draw)).log2();
             assert!((exponential(draw) - expected).abs() < 1e-9, "{n}");
         }
+    }
+
+    #[test]
+    fn powers_are_right() {
+        for (base, exponent) in [
+            (2.0, 10.0),
+            (3.7, -2.5),
+            (1e-6, 0.3),
+            (8e9, 2.3256),
+            (1.0, 99.0),
+        ] {
+            let expected: f64 = f64::powf(base, exponent);
+            assert!(
+                (power(base, exponent) / expected - 1.0).abs() < 1e-9,
+                "{base}^{exponent}"
+            );
+        }
+        assert_eq!(power(0.0, 1.3), 0.0);
+        assert!((log2(1e6) - 1e6f64.log2()).abs() < 1e-9);
     }
 
     #[test]

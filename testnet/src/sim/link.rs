@@ -15,10 +15,10 @@ pub enum Delay {
     /// The same one-way delay for every pair.
     Constant(Duration),
     /// Lognormal round trips: median 140 ms, sigma 0.824 (Saroiu et al. 2002). No geography, and a
-    /// tail that is too fat.
+    /// tail that is too fat. At least 20 ms.
     Lognormal,
     /// Five continents and an access delay per node: close to measured tables (PlanetLab, King)
-    /// above the lower quartile.
+    /// above the lower quartile. At least 20 ms there and back.
     Geo5,
 }
 
@@ -29,7 +29,9 @@ pub struct LinkConfig {
     pub delay: Delay,
     /// A message takes up to this share longer, evenly distributed.
     pub jitter: f64,
-    /// The share of datagrams that are lost, each way. Streams are reliable and lose nothing.
+    /// The share of datagrams that are lost, each way. Streams are reliable: a frame of a stream
+    /// (up to 16 KiB) is lost as often, which costs it and those behind it a round trip, and 200 ms
+    /// at least, as a retransmission would.
     pub loss: f64,
 }
 
@@ -66,6 +68,10 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new(config: LinkConfig, seed: u64) -> Self {
+        assert!(
+            (0.0..1.0).contains(&config.loss) && (0.0..=MAX_JITTER).contains(&config.jitter),
+            "loss must be at least 0 and below 1, jitter from 0 to {MAX_JITTER}: {config:?}"
+        );
         let (spread, shift) = match config.delay {
             Delay::Constant(_) => (0.0, 0.0),
             Delay::Lognormal => (0.824, 0.0),
@@ -88,13 +94,30 @@ impl Links {
         let factor = || self.factors[(mix(self.seed ^ pair) % QUANTILES as u64) as usize];
         match self.config.delay {
             Delay::Constant(one_way) => 2 * one_way.as_nanos() as u64,
-            Delay::Lognormal => (140_000_000 * factor()) >> 16,
+            Delay::Lognormal => ((140_000_000 * factor()) >> 16).max(2 * SHORTEST),
             Delay::Geo5 => {
                 let ((from, first), (to, second)) = (self.place(a), self.place(b));
                 let base = GEO5_RTT_MS[from][to] * 1_000_000;
-                ((base * factor()) >> 16) + first + second
+                (((base * factor()) >> 16) + first + second).max(2 * SHORTEST)
             }
         }
+    }
+
+    /// No message takes less than this, in nanoseconds: as long, parts of a world may go on without
+    /// hearing of each other.
+    pub(crate) fn shortest(&self) -> u64 {
+        match self.config.delay {
+            Delay::Constant(one_way) => one_way.as_nanos() as u64,
+            Delay::Lognormal | Delay::Geo5 => SHORTEST,
+        }
+    }
+
+    pub(crate) fn set_loss(&mut self, loss: f64) {
+        assert!(
+            (0.0..1.0).contains(&loss),
+            "loss must be at least 0 and below 1"
+        );
+        self.config.loss = loss;
     }
 
     /// The delay of one message, in nanoseconds; `nonce` tells a node's messages apart.
@@ -107,10 +130,27 @@ impl Links {
         base + (base as f64 * self.config.jitter * unit(roll)) as u64
     }
 
-    /// Whether a datagram is lost.
-    pub(crate) fn loses(&self, from: u32, nonce: u64) -> bool {
-        self.config.loss > 0.0
-            && unit(draw(&[self.seed ^ LOSS, u64::from(from), nonce])) < self.config.loss
+    /// Whether a message is lost on its way, where `own` is its sender's loss if it has one.
+    pub(crate) fn loses(&self, own: Option<f32>, from: u32, nonce: u64) -> bool {
+        let loss = own.map_or(self.config.loss, f64::from);
+        loss > 0.0 && unit(draw(&[self.seed ^ LOSS, u64::from(from), nonce])) < loss
+    }
+
+    /// Whether a message is lost on the last stretch, to a receiver with a loss of its own.
+    pub(crate) fn loses_at(&self, own: Option<f32>, to: u32, from: u32, nonce: u64) -> bool {
+        let words = || [self.seed ^ LAST, u64::from(to), u64::from(from), nonce];
+        own.is_some_and(|loss| unit(draw(&words())) < f64::from(loss))
+    }
+
+    /// What a lost frame of a stream costs, in nanoseconds: it is noticed and sent again, more than
+    /// once if that is lost too.
+    pub(crate) fn retransmissions(&self, own: Option<f32>, from: u32, to: u32, nonce: u64) -> u64 {
+        let lost = |turn: &u64| self.loses(own, from, mix(nonce) ^ turn);
+        let times = (1..=MAX_RETRANSMISSIONS).take_while(lost).count() as u64;
+        match times {
+            0 => 0,
+            times => times * self.round_trip(from, to).max(SHORTEST_RTO),
+        }
     }
 
     /// A node's region and its access delay in nanoseconds.
@@ -129,11 +169,21 @@ impl Links {
 const LINKS: u64 = 1;
 const JITTER: u64 = 2;
 const LOSS: u64 = 3;
+const LAST: u64 = 4;
+
+/// The random models give no shorter one-way delay than this, in nanoseconds: it is what lets the
+/// shards of a world run apart. It lengthens one pair in eight thousand of geo-5, and one in a
+/// hundred of the lognormal model.
+const SHORTEST: u64 = 10_000_000;
+const MAX_JITTER: f64 = 10.0;
+/// Linux's.
+const SHORTEST_RTO: u64 = 200_000_000;
+const MAX_RETRANSMISSIONS: u64 = 8;
 
 /// Regions: North America 27 %, Europe 42 %, Asia 22 %, South America 5 %, Oceania 4 %, summed up.
-const GEO5_SHARES: [u64; 5] = [27, 69, 91, 96, 100];
+pub(crate) const GEO5_SHARES: [u64; 5] = [27, 69, 91, 96, 100];
 /// Round trips between regions in milliseconds.
-const GEO5_RTT_MS: [[u64; 5]; 5] = [
+pub(crate) const GEO5_RTT_MS: [[u64; 5]; 5] = [
     [45, 110, 170, 150, 170],
     [110, 35, 230, 210, 290],
     [170, 230, 90, 300, 150],
@@ -231,8 +281,22 @@ mod tests {
                 .all(|delay| (base..=base * 11 / 10).contains(delay))
         );
         assert!(delays.iter().any(|delay| *delay != delays[0]));
-        let lost = (0..100_000).filter(|nonce| links.loses(1, *nonce)).count();
+        let lost = (0..100_000)
+            .filter(|nonce| links.loses(None, 1, *nonce))
+            .count();
         assert!((800..1200).contains(&lost), "{lost}");
+        let own = (0..1_000).filter(|nonce| links.loses_at(Some(0.5), 2, 1, *nonce));
+        assert!((400..600).contains(&own.count()));
+        assert!(!links.loses_at(None, 2, 1, 0) && !links.loses(Some(0.0), 1, 0));
+        let delayed = |nonce: &u64| links.retransmissions(Some(0.1), 1, 2, *nonce);
+        let delays: Vec<u64> = (0..10_000u64).map(|nonce| delayed(&nonce)).collect();
+        let hit = delays.iter().filter(|delay| **delay > 0).count();
+        assert!((850..1_150).contains(&hit), "{hit}");
+        assert!(
+            delays
+                .iter()
+                .all(|delay| *delay == 0 || *delay >= SHORTEST_RTO)
+        );
     }
 
     #[test]

@@ -6,19 +6,20 @@
 //! into the cores; every output is matched by name in `outputs`.
 
 mod outputs;
+mod timer;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use mainswarm::{
     compact::Family,
-    dht::{AnnouncePort, Dht, DhtConfig, LookupId, LookupStats},
-    ids::{InfoHash, PeerId},
+    dht::{AnnouncePort, Contact, Dht, DhtConfig, KnownNode, LookupId},
+    ids::{InfoHash, NodeId, PeerId},
     torrent::{
         CandidateSource, Direction, PeerKey, PeerMisbehaved, Source, StorageDone, Torrent,
         TorrentConfig,
@@ -26,24 +27,55 @@ use mainswarm::{
     wire::{HANDSHAKE_LEN, Handshake, Reserved},
 };
 
+use timer::Timer;
+
 use super::{
+    actor::{Actor, ActorSlot},
     hash::seed_bytes,
+    line::Line,
+    medium::{Medium, Packet},
+    nat::Nat,
     store::{Content, Store},
-    stream::{End, Flight, Phase, Side},
-    world::{Event, Medium},
+    strategy::{Cheat, Heard, Strategy},
+    stream::{Arrival, Flight, Phase, SocketKey},
+    ties::{Ban, Tie, Ties},
 };
 
 /// A node to add.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// Run a DHT node, and start it from these routers. An empty list makes the first router.
     pub dht: Option<Vec<SocketAddr>>,
     /// BEP 43: ask, but do not answer.
     pub read_only: bool,
+    /// Nodes that it knew in an earlier run, asked before the routers.
+    pub saved: Vec<Contact>,
+    /// The id of the DHT node; `None` draws one.
+    pub node_id: Option<NodeId>,
+    /// Whether the far buckets of the routing table are large, as in a node of the command.
+    pub wide_table: bool,
+    /// What stands between it and the others.
+    pub nat: Nat,
     /// The uplink in bytes per second; `None` is without limit.
     pub up: Option<u64>,
     /// The downlink in bytes per second.
     pub down: Option<u64>,
+}
+
+impl Default for NodeConfig {
+    /// No DHT, no limits, nothing in between.
+    fn default() -> Self {
+        Self {
+            dht: None,
+            read_only: false,
+            saved: Vec::new(),
+            node_id: None,
+            wide_table: true,
+            nat: Nat::Open,
+            up: None,
+            down: None,
+        }
+    }
 }
 
 /// A torrent to add to a node.
@@ -65,6 +97,8 @@ pub struct PeerConfig {
     pub corrupt_blocks: bool,
     /// An attacker: metadata is served with a bit wrong.
     pub corrupt_metadata: bool,
+    /// How it departs from our client.
+    pub strategy: Strategy,
 }
 
 impl PeerConfig {
@@ -79,25 +113,17 @@ impl PeerConfig {
             discover: false,
             corrupt_blocks: false,
             corrupt_metadata: false,
+            strategy: Strategy::Honest,
         }
     }
 }
 
-/// A lookup that was started through the world.
-#[derive(Debug, Clone)]
-pub struct LookupRecord {
-    /// Who looked.
-    pub node: u32,
-    /// What for.
-    pub info_hash: InfoHash,
-    /// When, since the world began.
-    pub started: Duration,
-    /// How long the first peer took.
-    pub first_peer: Option<Duration>,
-    /// The peers found.
-    pub peers: Vec<SocketAddr>,
-    /// The lookup's end.
-    pub done: Option<LookupStats>,
+/// What a lookup is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Find,
+    Trace,
+    Announce,
 }
 
 /// What has happened to one torrent of a node.
@@ -111,6 +137,8 @@ pub struct PeerLog {
     pub first_piece: Option<Duration>,
     /// When the last piece was complete.
     pub completed: Option<Duration>,
+    /// Pieces that were fetched and right; more than there are if some were fetched again.
+    pub right_pieces: u32,
     /// Pieces that did not have their hash.
     pub failed_pieces: u32,
     /// Whom it banned, and for what.
@@ -126,15 +154,18 @@ pub struct PeerLog {
 /// A simulated node.
 #[derive(Debug)]
 pub struct Node {
-    index: u32,
     up: bool,
-    dht: Option<DhtSlot>,
+    line: Line,
+    /// Boxed, as the rest: a world keeps the nodes that are gone.
+    dht: Option<Box<DhtSlot>>,
     torrents: Vec<TorrentSlot>,
+    actor: Option<Box<ActorSlot>>,
 }
 
 #[derive(Debug)]
 struct DhtSlot {
     core: Dht,
+    wide_table: bool,
     timer: Timer,
     /// The table is usable, so lookups make sense.
     ready: bool,
@@ -145,7 +176,8 @@ struct DhtSlot {
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Torrent(usize),
-    Record(usize),
+    /// A lookup that the world keeps a record of.
+    Record(u32),
 }
 
 /// One torrent of a node.
@@ -159,11 +191,15 @@ pub struct TorrentSlot {
     complete_from_start: bool,
     corrupt_blocks: bool,
     corrupt_metadata: bool,
+    cheat: Option<Cheat>,
+    ties: Ties,
     reports: VecDeque<(u64, StorageDone)>,
-    peers: BTreeMap<PeerKey, End>,
+    peers: BTreeMap<PeerKey, SocketKey>,
     discover: bool,
     lookup: Option<LookupId>,
     last_lookup: Option<u64>,
+    /// Lookups since there were peers enough.
+    lean_lookups: usize,
     announce: Timer,
     log: PeerLog,
     dirty: bool,
@@ -179,40 +215,87 @@ impl TorrentSlot {
     pub fn log(&self) -> &PeerLog {
         &self.log
     }
+
+    /// Its neighbours.
+    pub fn ties(&self) -> impl Iterator<Item = &Tie> {
+        self.ties.now()
+    }
+
+    /// Whom it banned, and when.
+    pub fn bans(&self) -> &[Ban] {
+        self.ties.bans()
+    }
+
+    /// The hosts that have sent it blocks and were not banned for it.
+    pub fn givers(&self) -> impl Iterator<Item = IpAddr> {
+        self.ties.givers()
+    }
 }
 
 impl Node {
     pub(crate) fn new(index: u32, config: NodeConfig, medium: &mut Medium) -> Self {
         let now = medium.instant();
         let mut node = Self {
-            index,
             up: true,
+            line: Line::new(index, config.nat, config.up, config.down),
             dht: None,
             torrents: Vec::new(),
+            actor: None,
         };
         if let Some(routers) = config.dht {
             let mut dht = DhtConfig::new(medium.network(), Family::V4);
             dht.read_only = config.read_only;
+            dht.node_id = config.node_id;
+            dht.wide_table = config.wide_table;
             let seed = seed_bytes(&[medium.seed, u64::from(index), DHT_CORE]);
             let mut core = Dht::new(dht, seed, now);
             if !routers.is_empty() {
+                core.restore(now, &config.saved);
                 core.bootstrap(now, &routers);
             }
-            node.dht = Some(DhtSlot {
+            node.dht = Some(Box::new(DhtSlot {
                 core,
+                wide_table: config.wide_table,
                 timer: Timer::default(),
                 ready: routers.is_empty(),
                 lookups: Vec::new(),
                 dirty: true,
-            });
+            }));
         }
         node.drive(medium);
         node
     }
 
+    pub(crate) fn with_actor(index: u32, actor: Box<dyn Actor>, medium: &mut Medium) -> Self {
+        let mut node = Self::new(index, NodeConfig::default(), medium);
+        let slot = ActorSlot::new(actor, &mut node.line, medium);
+        node.actor = Some(Box::new(slot));
+        node
+    }
+
+    /// Its index among the world's nodes.
+    pub fn index(&self) -> u32 {
+        self.line.node
+    }
+
+    /// Whether anybody can call it.
+    pub(crate) fn takes_dials(&self) -> bool {
+        self.line.takes_dials()
+    }
+
     /// Whether it has not left.
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// The actor that lives here in place of our cores.
+    pub fn actor(&self) -> Option<&dyn Actor> {
+        self.actor.as_ref().map(|slot| slot.actor.as_ref())
+    }
+
+    /// Bytes that it has sent in streams.
+    pub fn sent_bytes(&self) -> u64 {
+        self.line.sent_bytes()
     }
 
     /// Its DHT node; gone when the node is.
@@ -235,7 +318,7 @@ impl Node {
         let slot = self.torrents.len();
         let words = [
             medium.seed,
-            u64::from(self.index),
+            u64::from(self.line.node),
             TORRENT_CORE + slot as u64,
         ];
         let seed = seed_bytes(&words);
@@ -243,7 +326,7 @@ impl Node {
         suffix.copy_from_slice(&seed[..12]);
         let peer_id = PeerId::with_suffix(suffix);
 
-        let own = medium.addresses.of(self.index);
+        let own = medium.addresses.of(self.line.node);
         let mut config = peer.torrent;
         config.peer_id = peer_id;
         config.listen_port = Some(own.port());
@@ -256,6 +339,12 @@ impl Node {
         let mut core = Torrent::new(config, source, seed, now);
         core.add_candidates(now, &peer.candidates, CandidateSource::User);
         self.torrents.push(TorrentSlot {
+            cheat: Cheat::new(
+                peer.strategy,
+                peer.content.metainfo.geometry().piece_count(),
+                medium.now,
+            ),
+            ties: Ties::default(),
             core,
             timer: Timer::default(),
             peer_id,
@@ -269,6 +358,7 @@ impl Node {
             discover: peer.discover,
             lookup: None,
             last_lookup: None,
+            lean_lookups: 0,
             announce: Timer::default(),
             log: PeerLog {
                 added: Duration::from_nanos(medium.now),
@@ -285,33 +375,66 @@ impl Node {
     pub(crate) fn start_lookup(
         &mut self,
         medium: &mut Medium,
+        record: u32,
         info_hash: InfoHash,
-        announce: bool,
-    ) -> usize {
-        let record = medium.lookups.len();
-        medium.lookups.push(LookupRecord {
-            node: self.index,
-            info_hash,
-            started: Duration::from_nanos(medium.now),
-            first_peer: None,
-            peers: Vec::new(),
-            done: None,
-        });
+        look: Look,
+    ) {
         let now = medium.instant();
         if let Some(dht) = &mut self.dht {
-            let lookup = if announce {
-                dht.core.announce(now, info_hash, AnnouncePort::Implied)
-            } else {
-                dht.core.get_peers(now, info_hash)
+            let lookup = match look {
+                Look::Announce => dht.core.announce(now, info_hash, AnnouncePort::Implied),
+                Look::Find | Look::Trace => dht.core.get_peers(now, info_hash),
             };
+            if look == Look::Trace {
+                dht.core.trace(lookup);
+            }
             dht.lookups.push((lookup, Purpose::Record(record)));
             dht.dirty = true;
         }
         self.drive(medium);
-        record
+    }
+
+    /// Takes up a routing table as it would be long after joining.
+    pub(crate) fn warm(&mut self, medium: &mut Medium, nodes: impl IntoIterator<Item = KnownNode>) {
+        let now = medium.instant();
+        if let Some(dht) = &mut self.dht {
+            dht.core.restore_table(now, nodes);
+            dht.dirty = true;
+        }
+        self.drive(medium);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn line_mut(&mut self) -> &mut Line {
+        &mut self.line
+    }
+
+    /// Reads what most events of this node read first, in steps from 0 to 3.
+    pub(crate) fn touch(&self, step: usize) -> usize {
+        match (step, &self.dht) {
+            (0, dht) => usize::from(dht.is_some()) ^ usize::from(self.up),
+            (step, Some(dht)) => dht.core.touch(step - 1) ^ usize::from(dht.dirty),
+            (_, None) => 0,
+        }
+    }
+
+    pub(crate) fn has_wide_table(&self) -> bool {
+        self.dht.as_ref().is_some_and(|dht| dht.wide_table)
+    }
+
+    pub(crate) fn set_loss(&mut self, loss: Option<f64>) {
+        self.line.set_loss(loss);
+    }
+
+    /// A partition is over.
+    pub(crate) fn resume(&mut self, medium: &mut Medium) {
+        self.line.resume(medium);
     }
 
     pub(crate) fn stop(&mut self, medium: &mut Medium, politely: bool) {
+        if !self.up {
+            return;
+        }
         if politely {
             let now = medium.instant();
             for torrent in &mut self.torrents {
@@ -320,28 +443,45 @@ impl Node {
             }
             self.drive(medium);
         }
-        for end in medium.pipes.ends_of(self.index) {
+        for socket in self.line.sockets() {
             if politely {
-                medium.close(end);
+                self.line.close(medium, socket);
             } else {
-                medium.vanish(end);
+                self.line.drop_socket(socket);
             }
         }
         self.up = false;
         self.dht = None;
     }
 
-    pub(crate) fn on_datagram(&mut self, medium: &mut Medium, packet: u32) {
-        let Some(dht) = &mut self.dht else {
+    pub(crate) fn on_datagram(&mut self, medium: &mut Medium, packet: &Packet) {
+        if !self.up || self.dht.is_none() && self.actor.is_none() {
             medium.counts.undeliverable += 1;
             return;
+        }
+        let Some(from) = self.line.admit(medium, packet) else {
+            return;
         };
-        let mut buffer = std::mem::take(&mut medium.buffer);
-        let from = medium.receive(self.index, packet, &mut buffer);
-        dht.core.handle_datagram(medium.instant(), from, &buffer);
-        dht.dirty = true;
-        medium.buffer = buffer;
-        self.drive(medium);
+        if let Some(slot) = &mut self.actor {
+            slot.with(&mut self.line, medium, |actor, context| {
+                actor.on_datagram(context, from, &packet.bytes);
+            });
+        } else if let Some(dht) = &mut self.dht {
+            dht.core
+                .handle_datagram(medium.instant(), from, &packet.bytes);
+            dht.dirty = true;
+            self.drive(medium);
+        }
+    }
+
+    pub(crate) fn on_actor_timer(&mut self, medium: &mut Medium) {
+        if let Some(slot) = self.actor.as_mut().filter(|_| self.up)
+            && slot.fires(medium.now)
+        {
+            slot.with(&mut self.line, medium, |actor, context| {
+                actor.on_timer(context);
+            });
+        }
     }
 
     pub(crate) fn on_dht_timer(&mut self, medium: &mut Medium) {
@@ -404,8 +544,11 @@ impl Node {
         self.drive(medium);
     }
 
-    pub(crate) fn on_sent(&mut self, medium: &mut Medium, end: End, payload: usize) {
-        let phase = medium.pipes.socket(end).map(|socket| socket.phase);
+    pub(crate) fn on_frame_sent(&mut self, medium: &mut Medium) {
+        let Some((socket, payload)) = self.line.frame_sent(medium) else {
+            return;
+        };
+        let phase = self.line.socket(socket).map(|socket| socket.phase);
         if let Some(Phase::Open { slot, peer }) = phase {
             let now = medium.instant();
             self.torrents[slot].core.handle_sent(now, peer, payload);
@@ -414,74 +557,114 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_dial_timeout(&mut self, medium: &mut Medium, end: End) {
-        let phase = medium.pipes.socket(end).map(|socket| socket.phase);
+    pub(crate) fn on_dial_timeout(&mut self, medium: &mut Medium, key: SocketKey) {
+        let phase = self.line.socket(key).map(|socket| socket.phase);
         if matches!(phase, Some(Phase::Dialling | Phase::Handshaking)) {
-            medium.close(end);
-            self.dial_failed(medium, end);
+            self.dial_failed(medium, key);
+            self.line.close(medium, key);
             self.drive(medium);
         }
     }
 
-    pub(crate) fn on_flight(&mut self, medium: &mut Medium, end: End, flight: Flight) {
+    pub(crate) fn on_cut_timeout(&mut self, medium: &mut Medium, key: SocketKey) {
+        if self.line.is_given_up(medium.now, key) {
+            self.on_fin(medium, key);
+            self.drive(medium);
+        }
+    }
+
+    /// Something of a stream has come.
+    pub(crate) fn on_arrival(&mut self, medium: &mut Medium, mut arrival: Arrival) {
+        if !self.up {
+            return;
+        }
+        let Some(key) = arrival.socket else {
+            if let Flight::Syn { port } = arrival.flight {
+                self.on_dial(medium, &arrival, port);
+            }
+            return;
+        };
+        if self.line.socket(key).is_none() {
+            // As TCP resets what it does not know, but never a reset.
+            if !matches!(arrival.flight, Flight::Fin) {
+                self.line.refuse(medium, &arrival);
+            }
+            return;
+        }
+        if let Flight::Accept = arrival.flight {
+            self.line.connected(key, arrival.back);
+        }
+        let flight = std::mem::replace(&mut arrival.flight, Flight::Fin);
+        if let Some(flight) = self.line.arrived(medium, key, flight) {
+            self.on_flight(medium, key, arrival.from, flight);
+        }
+    }
+
+    pub(crate) fn on_landed(&mut self, medium: &mut Medium, key: SocketKey) {
+        if let Some(flight) = self.line.landed(key) {
+            let from = self.line.socket(key).map_or(0, |socket| socket.far_node());
+            self.on_flight(medium, key, from, flight);
+        }
+    }
+
+    fn on_dial(&mut self, medium: &mut Medium, arrival: &Arrival, port: u16) {
+        if !self.line.takes_dials() {
+            return;
+        }
+        if self.torrents.is_empty() {
+            self.line.refuse(medium, arrival);
+        } else {
+            self.line.accept(medium, arrival, port);
+        }
+    }
+
+    fn on_flight(&mut self, medium: &mut Medium, key: SocketKey, from: u32, flight: Flight) {
         match flight {
-            Flight::Syn if !self.up => medium.vanish(end),
-            Flight::Syn if self.torrents.is_empty() => medium.close(end),
-            Flight::Syn => medium.accept(end),
+            Flight::Syn { .. } => {}
             Flight::Accept => {
-                let Some(socket) = medium.pipes.socket(end) else {
-                    return;
-                };
-                socket.phase = Phase::Handshaking;
-                if let Some(slot) = socket.slot {
+                if let Some(slot) = self.line.socket(key).and_then(|socket| socket.slot) {
                     let handshake = self.handshake(slot);
-                    medium.send(end, handshake, 0);
+                    self.line.send(medium, key, handshake, 0);
                 }
             }
-            Flight::Bytes { bytes, .. } => self.on_bytes(medium, end, bytes),
-            Flight::Fin => self.on_fin(medium, end),
+            Flight::Bytes { bytes, .. } => self.on_bytes(medium, key, from, bytes),
+            Flight::Fin => self.on_fin(medium, key),
         }
         self.drive(medium);
     }
 
-    fn on_fin(&mut self, medium: &mut Medium, end: End) {
-        let Some(phase) = medium.pipes.socket(end).map(|socket| socket.phase) else {
+    fn on_fin(&mut self, medium: &mut Medium, key: SocketKey) {
+        let Some(phase) = self.line.socket(key).map(|socket| socket.phase) else {
             return;
         };
         match phase {
             Phase::Open { slot, peer } => {
                 let torrent = &mut self.torrents[slot];
-                torrent.peers.remove(&peer);
+                torrent.forget(peer);
                 torrent.core.peer_closed(medium.instant(), peer);
                 torrent.dirty = true;
             }
-            Phase::Dialling | Phase::Handshaking => self.dial_failed(medium, end),
-            Phase::Closed => {}
+            Phase::Dialling | Phase::Handshaking => self.dial_failed(medium, key),
         }
-        medium.vanish(end);
+        self.line.drop_socket(key);
     }
 
     /// Tells the torrent that dialled, if this side did.
-    fn dial_failed(&mut self, medium: &mut Medium, end: End) {
+    fn dial_failed(&mut self, medium: &mut Medium, key: SocketKey) {
         let now = medium.instant();
-        let Some(socket) = medium
-            .pipes
-            .socket(end)
-            .filter(|_| end.side == Side::Dialler)
-        else {
+        let Some(socket) = self.line.socket(key).filter(|socket| socket.dialled) else {
             return;
         };
         if let Some(slot) = socket.slot {
-            self.torrents[slot].core.connect_failed(now, socket.remote);
+            let remote = socket.remote;
+            self.torrents[slot].core.connect_failed(now, remote);
             self.torrents[slot].dirty = true;
         }
     }
 
-    fn on_bytes(&mut self, medium: &mut Medium, end: End, bytes: Vec<u8>) {
-        if let Some(from) = medium.pipes.socket(end.other()).map(|socket| socket.node) {
-            medium.trace_stream(from, self.index, &bytes);
-        }
-        let Some(socket) = medium.pipes.socket(end) else {
+    fn on_bytes(&mut self, medium: &mut Medium, key: SocketKey, from: u32, bytes: Vec<u8>) {
+        medium.trace_stream(from, self.line.node, &bytes);
+        let Some(socket) = self.line.socket(key) else {
             return;
         };
         if socket.buffer.is_empty() {
@@ -499,28 +682,29 @@ impl Node {
                 .ok()
                 .and_then(|front| Handshake::decode(front).ok());
             let Some(handshake) = decoded else {
-                self.dial_failed(medium, end);
-                medium.close(end);
+                self.dial_failed(medium, key);
+                self.line.close(medium, key);
                 return;
             };
-            if !self.join(medium, end, &handshake) {
+            if !self.join(medium, key, &handshake) {
                 return;
             }
         }
-        self.decode(medium, end);
+        self.decode(medium, key);
     }
 
     /// A handshake has arrived. Says whether the connection is open.
-    fn join(&mut self, medium: &mut Medium, end: End, handshake: &Handshake) -> bool {
+    fn join(&mut self, medium: &mut Medium, key: SocketKey, handshake: &Handshake) -> bool {
         let now = medium.instant();
-        let Some(socket) = medium.pipes.socket(end) else {
+        let Some(socket) = self.line.socket(key) else {
             return false;
         };
         let named = |torrent: &TorrentSlot| torrent.core.info_hash() == handshake.info_hash;
         let slot = socket.slot.or_else(|| self.torrents.iter().position(named));
-        let (direction, addr) = match end.side {
-            Side::Dialler => (Direction::Outbound, socket.remote),
-            Side::Acceptor => (Direction::Inbound, socket.remote),
+        let (dialled, addr) = (socket.dialled, socket.remote);
+        let direction = match dialled {
+            true => Direction::Outbound,
+            false => Direction::Inbound,
         };
         let accepted = slot.and_then(|slot| {
             let torrent = &mut self.torrents[slot];
@@ -530,23 +714,26 @@ impl Node {
         });
         let Some((slot, peer)) = accepted else {
             // A torrent that refuses knows why: only what it never saw is a failed dial.
-            medium.close(end);
+            self.line.close(medium, key);
             return false;
         };
-        socket.slot = Some(slot);
-        socket.phase = Phase::Open { slot, peer };
-        self.torrents[slot].peers.insert(peer, end);
-        if end.side == Side::Acceptor {
+        if let Some(socket) = self.line.socket(key) {
+            socket.slot = Some(slot);
+            socket.phase = Phase::Open { slot, peer };
+        }
+        self.torrents[slot].peers.insert(peer, key);
+        self.torrents[slot].ties.open(peer, addr.ip());
+        if !dialled {
             let handshake = self.handshake(slot);
-            medium.send(end, handshake, 0);
+            self.line.send(medium, key, handshake, 0);
         }
         true
     }
 
-    fn decode(&mut self, medium: &mut Medium, end: End) {
+    fn decode(&mut self, medium: &mut Medium, key: SocketKey) {
         let now = medium.instant();
         let mut messages = 0;
-        let Some(socket) = medium.pipes.socket(end) else {
+        let Some(socket) = self.line.socket(key) else {
             return;
         };
         let Phase::Open { slot, peer } = socket.phase else {
@@ -554,11 +741,16 @@ impl Node {
         };
         let torrent = &mut self.torrents[slot];
         torrent.dirty = true;
+        let mut answers = Vec::new();
         loop {
             match socket.decoder.decode(&mut socket.buffer) {
                 Ok(Some(message)) => {
                     messages += 1;
-                    torrent.core.handle_message(now, peer, message);
+                    match torrent.hear(medium.now, peer, message) {
+                        Heard::Pass(message) => torrent.core.handle_message(now, peer, message),
+                        Heard::Answer(answer) => answers.push(answer),
+                        Heard::Nothing => {}
+                    }
                 }
                 Ok(None) => break,
                 Err(_) => {
@@ -566,6 +758,9 @@ impl Node {
                     break;
                 }
             }
+        }
+        for answer in answers {
+            self.line.put(medium, key, &answer);
         }
         medium.counts.messages += messages;
     }
@@ -579,38 +774,6 @@ impl Node {
         }
         .encode()
         .to_vec()
-    }
-}
-
-/// One coalesced timer: the queue holds an entry for the earliest time asked for, and an entry that
-/// is no longer the one that was set does nothing. Moving a deadline back costs nothing.
-#[derive(Debug, Default)]
-struct Timer {
-    set: Option<u64>,
-}
-
-impl Timer {
-    fn set(&mut self, medium: &mut Medium, deadline: Option<Instant>, event: Event) {
-        if let Some(deadline) = deadline {
-            self.set_nanos(medium, medium.nanos(deadline), event);
-        }
-    }
-
-    fn set_nanos(&mut self, medium: &mut Medium, at: u64, event: Event) {
-        let at = at.max(medium.now);
-        if self.set.is_none_or(|set| at < set) {
-            self.set = Some(at);
-            medium.queue.push(at, event);
-        }
-    }
-
-    /// Whether this entry is the one that was set; it is used up.
-    fn fires(&mut self, now: u64) -> bool {
-        let fires = self.set == Some(now);
-        if fires {
-            self.set = None;
-        }
-        fires
     }
 }
 

@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use mainswarm::torrent::PeerMisbehaved;
 
 use super::{
-    node::{LookupRecord, PeerLog},
-    world::{Counts, World},
+    node::PeerLog,
+    world::{Counts, LookupRecord, World},
 };
 
 /// One peer's run.

@@ -64,6 +64,10 @@ pub struct Swarm {
     pub stallers: usize,
     /// So many more peers, complete from the start, that serve metadata with a bit wrong.
     pub metadata_liars: usize,
+    /// Uplinks of the peers, in turn, over [`Self::peer_up`].
+    pub classes: &'static [f64],
+    /// Sets what a member's core does; the first seed is 0, the peers follow from 1.
+    pub tune: fn(usize, &mut TorrentConfig),
     /// Begin with the info-hash alone.
     pub magnet: bool,
     /// How they find each other.
@@ -93,6 +97,8 @@ impl Swarm {
             block_liars: 0,
             stallers: 0,
             metadata_liars: 0,
+            classes: &[1.0],
+            tune: |_, _| {},
             magnet: false,
             discovery: Discovery::Told,
             links: LinkConfig::constant(Duration::from_millis(20)),
@@ -112,6 +118,7 @@ impl Swarm {
             seed: self.seed,
             links: self.links,
             network: Network::Private,
+            threads: 1,
         });
         let mut crowd = Crowd {
             swarm: self,
@@ -149,6 +156,12 @@ impl Swarm {
         1 + self.block_liars + self.metadata_liars + self.stallers
     }
 
+    /// A peer's uplink, bytes per second.
+    fn up_of(&self, peer: usize) -> u64 {
+        let class = self.classes[peer % self.classes.len()];
+        (self.peer_up as f64 * class) as u64
+    }
+
     fn report(&self, world: &World, crowd: &Crowd, length: f64, wall: Duration) -> SwarmReport {
         let first = self.first_peer();
         let riders = crowd.members.len() - self.free_riders;
@@ -168,14 +181,15 @@ impl Swarm {
                 }
             })
             .collect();
-        let up = |peer: &PeerReport| {
+        let up = |(at, peer): (usize, &PeerReport)| {
             if peer.free_rider {
                 0.0
             } else {
-                self.peer_up as f64
+                self.up_of(at) as f64
             }
         };
-        let ups: Vec<f64> = peers.iter().filter(|peer| !peer.attacker).map(up).collect();
+        let honest = peers.iter().filter(|peer| !peer.attacker);
+        let ups: Vec<f64> = honest.enumerate().map(up).collect();
         let us = self.seed_up as f64;
         let down = self.down.map_or(f64::INFINITY, |rate| rate as f64);
         SwarmReport {
@@ -210,7 +224,10 @@ impl Crowd<'_> {
             });
             self.router = Some(world.addr(router));
         }
-        self.join(world, swarm.seed_up, |peer| peer.complete = true);
+        self.join(world, swarm.seed_up, |peer| {
+            peer.complete = true;
+            (swarm.tune)(0, &mut peer.torrent);
+        });
         for _ in 0..swarm.block_liars {
             self.join(world, swarm.peer_up, |peer| {
                 (peer.complete, peer.corrupt_blocks) = (true, true);
@@ -227,8 +244,9 @@ impl Crowd<'_> {
         let pause = swarm.arrivals / swarm.peers.max(1) as u32;
         for at in 0..swarm.peers {
             world.run_for(pause);
-            self.join(world, swarm.peer_up, |peer| {
+            self.join(world, swarm.up_of(at), |peer| {
                 peer.magnet = swarm.magnet;
+                (swarm.tune)(at + 1, &mut peer.torrent);
                 peer.torrent.upload = at < swarm.peers - swarm.free_riders;
             });
         }
@@ -306,6 +324,7 @@ impl ColdDht {
             seed: self.seed,
             links: self.links,
             network: self.network,
+            threads: 1,
         });
         let router = world.add_node(NodeConfig {
             dht: Some(Vec::new()),

@@ -1,12 +1,13 @@
 //! The event queue: a hierarchical timing wheel with a total order.
 //!
-//! Entries come out by time and, among equals, in the order they were put in. Putting in and taking
-//! out cost the same at ten entries and at ten million, which a heap's do not: only the entries of
-//! the open tick are ever compared with each other.
+//! Entries come out by time and, among equals, by an order that whoever puts them in gives: never
+//! by the order in which they were put in, which depends on how a world is split. Putting in and
+//! taking out cost the same at ten entries and at ten million, which a heap's do not: only the
+//! entries of the open tick are ever compared with each other.
 
 use std::{
     cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
+    collections::{BinaryHeap, binary_heap::PeekMut},
 };
 
 /// A queue of things to come, by time in nanoseconds.
@@ -16,10 +17,11 @@ pub(crate) struct Wheel<T> {
     tick: u64,
     open: BinaryHeap<Reverse<Entry<T>>>,
     levels: [Level<T>; LEVELS],
-    /// Beyond the last level: more than a day ahead.
+    /// Beyond the last level: days ahead.
     far: Vec<Entry<T>>,
-    next_order: u64,
     len: usize,
+    /// Whether a tick was opened since [`Self::take_opened`].
+    opened: bool,
 }
 
 impl<T> Wheel<T> {
@@ -29,8 +31,8 @@ impl<T> Wheel<T> {
             open: BinaryHeap::new(),
             levels: std::array::from_fn(|_| Level::new()),
             far: Vec::new(),
-            next_order: 0,
             len: 0,
+            opened: false,
         }
     }
 
@@ -38,10 +40,8 @@ impl<T> Wheel<T> {
         self.len
     }
 
-    /// Adds an entry. A time that has passed comes out next.
-    pub(crate) fn push(&mut self, time: u64, what: T) {
-        let order = self.next_order;
-        self.next_order += 1;
+    /// Adds an entry. A time that has passed comes out next; `order` decides among equal times.
+    pub(crate) fn push(&mut self, time: u64, order: u64, what: T) {
         self.len += 1;
         self.place(Entry { time, order, what });
     }
@@ -52,10 +52,25 @@ impl<T> Wheel<T> {
         self.open.peek().map(|Reverse(entry)| entry.time)
     }
 
-    /// Takes the next entry.
-    pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
+    /// Whether a tick has been opened since this was last asked.
+    pub(crate) fn take_opened(&mut self) -> bool {
         self.open_next();
-        let Reverse(entry) = self.open.pop()?;
+        std::mem::take(&mut self.opened)
+    }
+
+    /// What the open tick holds, in no order.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &T> {
+        self.open.iter().map(|Reverse(entry)| &entry.what)
+    }
+
+    /// Takes the next entry, if its time is not after `until`.
+    pub(crate) fn pop(&mut self, until: u64) -> Option<(u64, T)> {
+        self.open_next();
+        let next = self.open.peek_mut()?;
+        if next.0.time > until {
+            return None;
+        }
+        let Reverse(entry) = PeekMut::pop(next);
         self.len -= 1;
         Some((entry.time, entry.what))
     }
@@ -84,6 +99,7 @@ impl<T> Wheel<T> {
                     let mut entries = heap.into_vec();
                     entries.extend(self.levels[0].take(slot).drain(..).map(Reverse));
                     self.open = BinaryHeap::from(entries);
+                    self.opened = true;
                 }
                 Some((level, slot)) => {
                     let shift = level as u32 * SLOT_BITS;
@@ -106,11 +122,12 @@ impl<T> Wheel<T> {
     }
 }
 
-/// A tick is 2^17 ns, about 0.13 ms: far below any network delay, so a tick holds few entries.
-const TICK_BITS: u32 = 17;
+/// A tick is 2^19 ns, about half a millisecond: far below any network delay, so a tick holds few
+/// entries.
+const TICK_BITS: u32 = 19;
 const SLOT_BITS: u32 = 10;
 const SLOTS: usize = 1 << SLOT_BITS;
-/// Three levels reach 2^30 ticks: 39 hours.
+/// Three levels reach 2^30 ticks: six days.
 const LEVELS: usize = 3;
 
 #[derive(Debug)]
@@ -184,37 +201,41 @@ mod tests {
         // Delays from nothing to days, pushed while the clock moves, as a run does.
         for seed in 0..20 {
             let (mut wheel, mut model) = (Wheel::new(), BTreeSet::new());
-            let (mut now, mut order) = (0u64, 0u64);
+            let mut now = 0u64;
             for step in 0..4_000u64 {
                 let draw = mix(seed << 32 | step);
                 if draw % 5 < 3 {
                     let delay = mix(draw) >> (14 + draw % 50);
-                    wheel.push(now + delay, order);
+                    // An order of its own, not that of the pushes.
+                    let order = mix(step) >> 40 << 20 | step;
+                    wheel.push(now + delay, order, order);
                     model.insert((now + delay, order));
-                    order += 1;
                 } else {
                     let expected = model.pop_first();
                     assert_eq!(wheel.next_time(), expected.map(|(time, _)| time));
-                    assert_eq!(wheel.pop(), expected, "seed {seed} step {step}");
+                    if let Some((time, _)) = expected.filter(|(time, _)| *time > 0) {
+                        assert_eq!(wheel.pop(time - 1), None);
+                    }
+                    assert_eq!(wheel.pop(u64::MAX), expected, "seed {seed} step {step}");
                     now = expected.map_or(now, |(time, _)| time);
                 }
             }
             while let Some(expected) = model.pop_first() {
-                assert_eq!(wheel.pop(), Some(expected), "seed {seed}");
+                assert_eq!(wheel.pop(u64::MAX), Some(expected), "seed {seed}");
             }
-            assert_eq!((wheel.pop(), wheel.len()), (None, 0));
+            assert_eq!((wheel.pop(u64::MAX), wheel.len()), (None, 0));
         }
     }
 
     #[test]
     fn a_look_ahead_does_not_hide_what_is_put_in_before_it() {
         let mut wheel = Wheel::new();
-        wheel.push(10_000_000_000, 'b');
+        wheel.push(10_000_000_000, 2, 'c');
         assert_eq!(wheel.next_time(), Some(10_000_000_000));
-        wheel.push(5, 'a');
-        wheel.push(10_000_000_000, 'c');
-        assert_eq!(wheel.pop(), Some((5, 'a')));
-        assert_eq!(wheel.pop(), Some((10_000_000_000, 'b')));
-        assert_eq!(wheel.pop(), Some((10_000_000_000, 'c')));
+        wheel.push(5, 9, 'a');
+        wheel.push(10_000_000_000, 1, 'b');
+        assert_eq!(wheel.pop(u64::MAX), Some((5, 'a')));
+        assert_eq!(wheel.pop(u64::MAX), Some((10_000_000_000, 'b')));
+        assert_eq!(wheel.pop(u64::MAX), Some((10_000_000_000, 'c')));
     }
 }

@@ -1,23 +1,34 @@
 //! A world: nodes, the medium between them, and the clock that both obey.
 //!
-//! Everything that happens is an `Event` of the queue; [`World::step`] takes the next one, sets
-//! the clock to its time and hands it to the node that it concerns. The machine's clock is read
-//! once, for an epoch to count from, and never shows in a result. A seed therefore gives one run:
-//! the same deliveries at the same times, and the same [`World::trace`].
+//! Everything that happens is an event of a node. [`World::run_until`] handles events in the order
+//! of their times, in windows of time that are shorter than the shortest delay between two nodes,
+//! so that shards of the world can pass a window side by side. The machine's clock is read for an
+//! epoch to count from and for the speed, and never shows in a result. A seed therefore gives one
+//! run on any number of threads: the same deliveries at the same times, and the same
+//! [`World::trace`].
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use mainswarm::{ids::InfoHash, network::Network};
+use mainswarm::{
+    dht::{Contact, LookupStats},
+    ids::{InfoHash, NodeId},
+    network::Network,
+};
 
 use super::{
+    actor::Actor,
+    address::{Addresses, MAX_NODES},
     hash::Trace,
     link::{LinkConfig, Links},
-    node::{LookupRecord, Node, NodeConfig, PeerConfig},
-    stream::{End, Line, Pipes},
-    wheel::Wheel,
+    medium::{Medium, RecordUpdate},
+    node::{Look, Node, NodeConfig, PeerConfig},
+    shard::Shard,
+    speed::{Speed, peak_memory},
+    threads::{Span, Threads},
 };
 
 /// How a world is made.
@@ -29,13 +40,43 @@ pub struct WorldConfig {
     pub links: LinkConfig,
     /// Which addresses the nodes have: private ones, or globally routable ones.
     pub network: Network,
+    /// How many threads share the work, 1 at least. It changes no result. A world whose shortest
+    /// delay is below a tenth of a millisecond has one, whatever is asked for.
+    pub threads: usize,
+}
+
+/// A lookup that was started through the world.
+#[derive(Debug, Clone)]
+pub struct LookupRecord {
+    /// Who looked.
+    pub node: u32,
+    /// What for.
+    pub info_hash: InfoHash,
+    /// When, since the world began.
+    pub started: Duration,
+    /// How long the first peer took.
+    pub first_peer: Option<Duration>,
+    /// The peers found.
+    pub peers: Vec<SocketAddr>,
+    /// The lookup's end.
+    pub done: Option<LookupStats>,
+    /// The closest nodes that replied, closest first, once it has ended.
+    pub closest: Vec<Contact>,
+    /// Who replied and how long after the start, if the lookup is traced.
+    pub path: Vec<(Duration, NodeId)>,
 }
 
 /// A simulated network.
 #[derive(Debug)]
 pub struct World {
-    pub(super) medium: Medium,
-    nodes: Vec<Node>,
+    seed: u64,
+    /// In nanoseconds.
+    window: u64,
+    shards: Vec<Shard>,
+    threads: Option<Threads>,
+    nodes: u32,
+    lookups: Vec<LookupRecord>,
+    wall: Duration,
 }
 
 /// What has been counted.
@@ -47,6 +88,8 @@ pub struct Counts {
     pub datagrams: u64,
     /// Datagrams that the network lost.
     pub lost: u64,
+    /// Datagrams that a firewall or a NAT kept out.
+    pub filtered: u64,
     /// Datagrams to nobody: no such node, or one that is gone.
     pub undeliverable: u64,
     /// Bytes of all datagrams sent.
@@ -55,97 +98,195 @@ pub struct Counts {
     pub messages: u64,
 }
 
+impl Counts {
+    fn and(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            datagrams: self.datagrams + other.datagrams,
+            lost: self.lost + other.lost,
+            filtered: self.filtered + other.filtered,
+            undeliverable: self.undeliverable + other.undeliverable,
+            datagram_bytes: self.datagram_bytes + other.datagram_bytes,
+            messages: self.messages + other.messages,
+        }
+    }
+}
+
 impl World {
     /// An empty world at time zero.
+    ///
+    /// # Panics
+    /// If the wires are impossible, for example with a loss of 1 or more.
     pub fn new(config: WorldConfig) -> Self {
         #[allow(
             clippy::disallowed_methods,
             reason = "an epoch to count from; no result depends on it"
         )]
         let epoch = Instant::now();
+        let links = || Links::new(config.links, config.seed);
+        let shortest = links().shortest();
+        let shards = match shortest < SHORTEST_WINDOW {
+            true => 1,
+            false => config.threads.max(1),
+        };
+        let addresses = Addresses::new(config.network);
+        let shard = |index: usize| {
+            let place = (index as u32, shards as u32);
+            let medium = Medium::new(epoch, config.seed, place, links(), addresses);
+            Shard::new(medium, shards as u32)
+        };
         Self {
-            medium: Medium {
-                epoch,
-                now: 0,
-                at_once: 0,
-                seed: config.seed,
-                queue: Wheel::new(),
-                links: Links::new(config.links, config.seed),
-                addresses: Addresses::new(config.network),
-                packets: Packets::default(),
-                pipes: Pipes::default(),
-                lines: Vec::new(),
-                nonces: Vec::new(),
-                dials: 0,
-                trace: Trace::default(),
-                counts: Counts::default(),
-                lookups: Vec::new(),
-                completed: 0,
-                buffer: Vec::new(),
+            seed: config.seed,
+            window: match shortest < SHORTEST_WINDOW {
+                true => LONGEST_WINDOW,
+                false => shortest.min(LONGEST_WINDOW),
             },
-            nodes: Vec::new(),
+            shards: (0..shards).map(shard).collect(),
+            threads: (shards > 1).then(|| Threads::new(shards)),
+            nodes: 0,
+            lookups: Vec::new(),
+            wall: Duration::ZERO,
         }
     }
 
     /// Adds a node that joins now. Its index is the number of nodes before it.
+    ///
+    /// # Panics
+    /// If the world's address space is full, beyond 16 million nodes.
     pub fn add_node(&mut self, config: NodeConfig) -> u32 {
-        let index = self.nodes.len() as u32;
-        self.medium.lines.push(Line::new(config.up, config.down));
-        self.medium.nonces.push(0);
-        self.nodes.push(Node::new(index, config, &mut self.medium));
+        self.add(|index, medium| Node::new(index, config, medium))
+    }
+
+    /// Adds a node that is not ours. It has an index and an address like any other.
+    pub fn add_actor(&mut self, actor: Box<dyn Actor>) -> u32 {
+        self.add(|index, medium| Node::with_actor(index, actor, medium))
+    }
+
+    fn add(&mut self, make: impl FnOnce(u32, &mut Medium) -> Node) -> u32 {
+        let index = self.nodes;
+        assert!(index < MAX_NODES, "a world has at most {MAX_NODES} nodes");
+        self.nodes += 1;
+        let shard = self.shard(index);
+        let node = make(index, &mut shard.medium);
+        shard.nodes.push(node);
         index
     }
 
     /// Adds a torrent to a node and starts it.
     pub fn add_torrent(&mut self, node: u32, config: PeerConfig) {
-        self.nodes[node as usize].add_torrent(&mut self.medium, config);
+        self.with(node, |node, medium| node.add_torrent(medium, config));
     }
 
     /// Looks for peers from a node; the result is in [`World::lookups`] under the index given back.
     pub fn get_peers(&mut self, node: u32, info_hash: InfoHash) -> usize {
-        self.nodes[node as usize].start_lookup(&mut self.medium, info_hash, false)
+        self.look_up(node, info_hash, Look::Find)
+    }
+
+    /// The same, with each reply noted in [`LookupRecord::path`].
+    pub fn get_peers_traced(&mut self, node: u32, info_hash: InfoHash) -> usize {
+        self.look_up(node, info_hash, Look::Trace)
     }
 
     /// Announces a node as a peer; the result is in [`World::lookups`].
     pub fn announce(&mut self, node: u32, info_hash: InfoHash) -> usize {
-        self.nodes[node as usize].start_lookup(&mut self.medium, info_hash, true)
+        self.look_up(node, info_hash, Look::Announce)
+    }
+
+    fn look_up(&mut self, node: u32, info_hash: InfoHash, look: Look) -> usize {
+        let record = self.lookups.len();
+        self.lookups.push(LookupRecord {
+            node,
+            info_hash,
+            started: self.now(),
+            first_peer: None,
+            peers: Vec::new(),
+            done: None,
+            closest: Vec::new(),
+            path: Vec::new(),
+        });
+        self.with(node, |node, medium| {
+            node.start_lookup(medium, record as u32, info_hash, look);
+        });
+        self.update_records();
+        record
     }
 
     /// A node goes and says so: its connections close.
     pub fn leave(&mut self, node: u32) {
-        self.nodes[node as usize].stop(&mut self.medium, true);
+        self.with(node, |node, medium| node.stop(medium, true));
     }
 
     /// A node is gone without a word.
     pub fn crash(&mut self, node: u32) {
-        self.nodes[node as usize].stop(&mut self.medium, false);
+        self.with(node, |node, medium| node.stop(medium, false));
     }
 
-    /// Handles the next event; `false` if there is none.
-    pub fn step(&mut self) -> bool {
-        let Some((time, event)) = self.medium.queue.pop() else {
-            return false;
-        };
-        let medium = &mut self.medium;
-        medium.at_once = if time > medium.now {
-            0
-        } else {
-            medium.at_once + 1
-        };
+    /// Cuts the network: nothing that is sent from now on reaches a node of another side. What is
+    /// under way arrives. Nodes that join later are on side 0, until the world is cut anew. A
+    /// stream that has something to send holds it back, and closes after 100 seconds of that.
+    pub fn partition(&mut self, side_of: impl Fn(u32) -> u8) {
+        let sides: Arc<[u8]> = (0..self.nodes).map(side_of).collect();
+        self.shards
+            .iter_mut()
+            .for_each(|shard| shard.medium.sides = Some(sides.clone()));
+        self.resume();
+    }
+
+    /// Ends a partition.
+    pub fn heal(&mut self) {
+        self.shards
+            .iter_mut()
+            .for_each(|shard| shard.medium.sides = None);
+        self.resume();
+    }
+
+    fn resume(&mut self) {
+        for shard in &mut self.shards {
+            for node in &mut shard.nodes {
+                node.resume(&mut shard.medium);
+            }
+        }
+    }
+
+    /// Changes the share of messages that are lost, each way.
+    ///
+    /// # Panics
+    /// If it is not in 0..1.
+    pub fn set_loss(&mut self, loss: f64) {
+        self.shards
+            .iter_mut()
+            .for_each(|shard| shard.medium.links.set_loss(loss));
+    }
+
+    /// Gives a node a loss of its own, for what it sends in place of the world's, and for datagrams
+    /// to it besides the world's; `None` takes it away.
+    ///
+    /// # Panics
+    /// If it is not in 0..1.
+    pub fn set_node_loss(&mut self, node: u32, loss: Option<f64>) {
         assert!(
-            medium.at_once < ENDLESS,
-            "the clock stands at {:?}: {event:?} follows itself without end",
-            Duration::from_nanos(medium.now)
+            loss.is_none_or(|loss| (0.0..1.0).contains(&loss)),
+            "loss must be at least 0 and below 1"
         );
-        medium.now = medium.now.max(time);
-        medium.counts.events += 1;
-        self.handle(event);
-        true
+        self.with(node, |node, _| node.set_loss(loss));
+    }
+
+    /// Handles the next window of time in which something happens; `false` if nothing is to come.
+    pub fn step(&mut self) -> bool {
+        !self.run(Span {
+            until: u64::MAX - 1,
+            window: self.window,
+            once: true,
+        })
     }
 
     /// Runs until the clock shows `until`.
     pub fn run_until(&mut self, until: Duration) {
-        self.run_while(until, |_| true);
+        self.run(Span {
+            until: until.as_nanos() as u64,
+            window: self.window,
+            once: false,
+        });
     }
 
     /// Runs for a time.
@@ -154,359 +295,157 @@ impl World {
     }
 
     /// Runs while `go_on` holds, at most until the clock shows `until`. Says whether `go_on` ended
-    /// the run.
+    /// the run. It is asked at the ends of windows only, at most 10 ms apart, which are the same on
+    /// any number of threads.
     pub fn run_while(&mut self, until: Duration, mut go_on: impl FnMut(&Self) -> bool) -> bool {
-        let until = until.as_nanos() as u64;
+        let span = Span {
+            until: until.as_nanos() as u64,
+            window: self.window,
+            once: true,
+        };
         while go_on(self) {
-            if self
-                .medium
-                .queue
-                .next_time()
-                .is_none_or(|next| next > until)
-            {
-                self.medium.now = self.medium.now.max(until);
+            if self.run(span) {
                 return false;
             }
-            self.step();
         }
         true
     }
 
+    fn run(&mut self, span: Span) -> bool {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the speed of a run is reported; no result depends on it"
+        )]
+        let began = Instant::now();
+        let reached = match &self.threads {
+            Some(threads) => threads.run(&mut self.shards, span),
+            None => span.run(&mut self.shards[0]),
+        };
+        self.update_records();
+        self.wall += began.elapsed();
+        reached
+    }
+
+    fn update_records(&mut self) {
+        for shard in &mut self.shards {
+            for (record, update) in shard.medium.records.drain(..) {
+                let record = &mut self.lookups[record as usize];
+                match update {
+                    RecordUpdate::Peers(at, peers) => {
+                        let waited = at.saturating_sub(record.started);
+                        record.first_peer.get_or_insert(waited);
+                        record.peers.extend_from_slice(&peers);
+                    }
+                    RecordUpdate::Reply(after, from) => record.path.push((after, from)),
+                    RecordUpdate::Done(stats, closest) => {
+                        record.done = Some(stats);
+                        record.closest = closest;
+                    }
+                }
+            }
+        }
+    }
+
     /// The time since the world began.
     pub fn now(&self) -> Duration {
-        Duration::from_nanos(self.medium.now)
+        Duration::from_nanos(self.shards[0].medium.now)
     }
 
     /// The time as the cores see it.
     pub fn instant(&self) -> Instant {
-        self.medium.instant()
+        self.shards[0].medium.instant()
     }
 
     /// The fingerprint of everything that was delivered so far.
     pub fn trace(&self) -> u64 {
-        self.medium.trace.value()
+        let traces = self.shards.iter().map(|shard| shard.medium.trace);
+        traces.fold(Trace::default(), Trace::and).value()
     }
 
     /// Counts.
     pub fn counts(&self) -> Counts {
-        self.medium.counts
+        let counts = self.shards.iter().map(|shard| shard.medium.counts);
+        counts.fold(Counts::default(), Counts::and)
+    }
+
+    /// What the runs so far have cost.
+    pub fn speed(&self) -> Speed {
+        Speed {
+            events: self.counts().events,
+            wall: self.wall,
+            threads: self.shards.len(),
+            peak_memory: peak_memory(),
+        }
     }
 
     /// Events that wait.
     pub fn pending(&self) -> usize {
-        self.medium.queue.len()
+        self.shards.iter().map(|shard| shard.medium.pending()).sum()
     }
 
     /// How many torrents of all nodes were fetched whole (those that began whole do not count).
     pub fn completed(&self) -> usize {
-        self.medium.completed
+        self.shards.iter().map(|shard| shard.medium.completed).sum()
     }
 
     /// Lookups that were started through the world, in the order of their start.
     pub fn lookups(&self) -> &[LookupRecord] {
-        &self.medium.lookups
+        &self.lookups
     }
 
     /// A node.
     pub fn node(&self, node: u32) -> &Node {
-        &self.nodes[node as usize]
+        let shards = self.shards.len() as u32;
+        &self.shards[(node % shards) as usize].nodes[(node / shards) as usize]
     }
 
-    /// All nodes, the gone ones included.
-    pub fn nodes(&self) -> &[Node] {
-        &self.nodes
+    /// All nodes by index, the gone ones included.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Node> {
+        (0..self.nodes as usize).map(|node| self.node(node as u32))
     }
 
-    /// Bytes that a node has sent over pipes.
+    /// The actor at an index, if one was added there.
+    pub fn actor(&self, node: u32) -> Option<&dyn Actor> {
+        self.node(node).actor()
+    }
+
+    /// Bytes that a node has sent in streams.
     pub fn sent_bytes(&self, node: u32) -> u64 {
-        self.medium.lines[node as usize].sent
+        self.node(node).sent_bytes()
     }
 
     /// A node's address, for UDP and TCP.
     pub fn addr(&self, node: u32) -> SocketAddr {
-        self.medium.addresses.of(node)
+        self.shards[0].medium.addresses.of(node)
     }
 
     /// The node that has an address.
     pub fn node_at(&self, addr: SocketAddr) -> Option<u32> {
-        self.medium
-            .addresses
-            .node_of(addr)
-            .filter(|node| (*node as usize) < self.nodes.len())
+        let node = self.shards[0].medium.addresses.node_of(addr);
+        node.filter(|node| *node < self.nodes)
     }
 
-    fn handle(&mut self, event: Event) {
-        let medium = &mut self.medium;
-        match event {
-            Event::Datagram { to, packet } => {
-                match self.nodes.get_mut(to as usize).filter(|node| node.is_up()) {
-                    Some(node) => node.on_datagram(medium, packet),
-                    None => medium.counts.undeliverable += 1,
-                }
-                medium.packets.free.push(packet);
-            }
-            Event::DhtTimer { node } => self.nodes[node as usize].on_dht_timer(medium),
-            Event::TorrentTimer { node, slot } => {
-                self.nodes[node as usize].on_torrent_timer(medium, slot as usize);
-            }
-            Event::Storage { node, slot } => {
-                self.nodes[node as usize].on_storage(medium, slot as usize);
-            }
-            Event::Announce { node, slot } => {
-                self.nodes[node as usize].on_announce_due(medium, slot as usize);
-            }
-            Event::FrameSent(node) => {
-                if let Some((end, payload)) = medium.frame_sent(node) {
-                    self.nodes[node as usize].on_sent(medium, end, payload);
-                }
-            }
-            Event::Arrived(end) => {
-                if let Some(flight) = medium.arrived(end) {
-                    self.deliver(end, flight);
-                }
-            }
-            Event::Landed(end) => {
-                if let Some(flight) = medium.landed(end) {
-                    self.deliver(end, flight);
-                }
-            }
-            Event::DialTimeout(end) => {
-                if let Some(node) = medium.pipes.socket(end).map(|socket| socket.node) {
-                    self.nodes[node as usize].on_dial_timeout(medium, end);
-                }
-            }
-        }
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
     }
 
-    fn deliver(&mut self, end: End, flight: super::stream::Flight) {
-        let node = self.medium.pipes.socket(end).map(|socket| socket.node);
-        if let Some(node) = node.and_then(|node| self.nodes.get_mut(node as usize)) {
-            node.on_flight(&mut self.medium, end, flight);
-        }
+    pub(super) fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
+        self.shards.iter_mut()
+    }
+
+    fn shard(&mut self, node: u32) -> &mut Shard {
+        let shards = self.shards.len();
+        &mut self.shards[node as usize % shards]
+    }
+
+    fn with<T>(&mut self, node: u32, call: impl FnOnce(&mut Node, &mut Medium) -> T) -> T {
+        let place = node as usize / self.shards.len();
+        let shard = self.shard(node);
+        call(&mut shard.nodes[place], &mut shard.medium)
     }
 }
 
-/// So many events at one moment are a core that asks to be woken again and again.
-const ENDLESS: u64 = 50_000_000;
-
-/// Something to come.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Event {
-    Datagram {
-        to: u32,
-        packet: u32,
-    },
-    DhtTimer {
-        node: u32,
-    },
-    TorrentTimer {
-        node: u32,
-        slot: u32,
-    },
-    /// A torrent's storage has something to report.
-    Storage {
-        node: u32,
-        slot: u32,
-    },
-    /// A torrent should announce itself again.
-    Announce {
-        node: u32,
-        slot: u32,
-    },
-    /// A node's uplink is free again.
-    FrameSent(u32),
-    /// Something reached a side of a pipe.
-    Arrived(End),
-    /// Something passed a side's downlink.
-    Landed(End),
-    DialTimeout(End),
-}
-
-/// Everything between the nodes, and what they share.
-#[derive(Debug)]
-pub(crate) struct Medium {
-    epoch: Instant,
-    pub(crate) now: u64,
-    /// Events since the clock last moved.
-    at_once: u64,
-    pub(crate) seed: u64,
-    pub(crate) queue: Wheel<Event>,
-    pub(crate) links: Links,
-    pub(crate) addresses: Addresses,
-    packets: Packets,
-    pub(crate) pipes: Pipes,
-    pub(crate) lines: Vec<Line>,
-    /// Messages that each node has sent: what tells one message's draw from another's.
-    nonces: Vec<u64>,
-    pub(crate) dials: u64,
-    trace: Trace,
-    pub(crate) counts: Counts,
-    pub(crate) lookups: Vec<LookupRecord>,
-    pub(crate) completed: usize,
-    /// For datagrams on their way into or out of a core; empty between uses.
-    pub(crate) buffer: Vec<u8>,
-}
-
-impl Medium {
-    pub(crate) fn instant(&self) -> Instant {
-        self.epoch + Duration::from_nanos(self.now)
-    }
-
-    /// A core's time in nanoseconds since the epoch.
-    pub(crate) fn nanos(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.epoch).as_nanos() as u64
-    }
-
-    pub(crate) fn network(&self) -> Network {
-        self.addresses.network
-    }
-
-    pub(crate) fn nonce(&mut self, node: u32) -> u64 {
-        let nonce = &mut self.nonces[node as usize];
-        *nonce += 1;
-        *nonce
-    }
-
-    /// Sends a datagram.
-    pub(crate) fn transmit(&mut self, from: u32, to: SocketAddr, datagram: &[u8]) {
-        self.counts.datagrams += 1;
-        self.counts.datagram_bytes += datagram.len() as u64;
-        let nonce = self.nonce(from);
-        let Some(to) = self.addresses.node_of(to) else {
-            self.counts.undeliverable += 1;
-            return;
-        };
-        if self.links.loses(from, nonce) {
-            self.counts.lost += 1;
-            return;
-        }
-        let at = self.now + self.links.one_way(from, to, nonce);
-        let packet = self.packets.put(from, datagram);
-        self.queue.push(at, Event::Datagram { to, packet });
-    }
-
-    /// Copies a datagram that arrives into `buffer`, and says who sent it.
-    pub(crate) fn receive(&mut self, to: u32, packet: u32, buffer: &mut Vec<u8>) -> SocketAddr {
-        let (from, bytes) = &self.packets.slots[packet as usize];
-        self.trace.add(self.now, *from, to, bytes);
-        buffer.clear();
-        buffer.extend_from_slice(bytes);
-        self.addresses.of(*from)
-    }
-
-    /// Notes the delivery of a stream's bytes. Of a block only the front counts: its hash vouches
-    /// for the rest.
-    pub(crate) fn trace_stream(&mut self, from: u32, to: u32, bytes: &[u8]) {
-        self.trace
-            .add(self.now, from, to, &bytes[..bytes.len().min(64)]);
-    }
-}
-
-/// Datagrams under way, in buffers that are used again.
-#[derive(Debug, Default)]
-struct Packets {
-    slots: Vec<(u32, Vec<u8>)>,
-    free: Vec<u32>,
-}
-
-impl Packets {
-    fn put(&mut self, from: u32, datagram: &[u8]) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, Vec::new()));
-            self.slots.len() as u32 - 1
-        });
-        let (sender, bytes) = &mut self.slots[slot as usize];
-        *sender = from;
-        bytes.clear();
-        bytes.extend_from_slice(datagram);
-        slot
-    }
-}
-
-/// Node index to address and back, by arithmetic.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Addresses {
-    network: Network,
-}
-
-impl Addresses {
-    fn new(network: Network) -> Self {
-        Self { network }
-    }
-
-    pub(crate) fn of(self, node: u32) -> SocketAddr {
-        let ip = match self.network {
-            Network::Private => PRIVATE + 1 + node,
-            Network::Mainline => MAINLINE + (node.wrapping_mul(SPREAD) & MAINLINE_MASK),
-        };
-        SocketAddr::new(Ipv4Addr::from_bits(ip).into(), PORT)
-    }
-
-    pub(crate) fn node_of(self, addr: SocketAddr) -> Option<u32> {
-        let SocketAddr::V4(addr) = addr else {
-            return None;
-        };
-        let ip = addr.ip().to_bits();
-        let node = match self.network {
-            Network::Private => ip.checked_sub(PRIVATE + 1)?,
-            Network::Mainline => {
-                let offset = ip.checked_sub(MAINLINE)?;
-                if offset > MAINLINE_MASK {
-                    return None;
-                }
-                offset.wrapping_mul(UNSPREAD) & MAINLINE_MASK
-            }
-        };
-        (addr.port() == PORT && node < MAX_NODES).then_some(node)
-    }
-}
-
-const PORT: u16 = 6881;
-const MAX_NODES: u32 = (1 << 24) - 2;
-/// 10.0.0.0/8
-const PRIVATE: u32 = 10 << 24;
-/// 32.0.0.0/3 holds no special range. Neighbours in the index are far apart in it, like strangers.
-const MAINLINE: u32 = 32 << 24;
-const MAINLINE_MASK: u32 = (1 << 29) - 1;
-const SPREAD: u32 = 0x0b4e_d3a5;
-const UNSPREAD: u32 = inverse(SPREAD);
-
-/// The inverse of an odd number modulo 2^32 (Newton: each round doubles the right bits).
-const fn inverse(odd: u32) -> u32 {
-    let mut inverse = odd;
-    let mut round = 0;
-    while round < 5 {
-        inverse = inverse.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(inverse)));
-        round += 1;
-    }
-    inverse
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_go_both_ways_and_belong_to_their_network() {
-        for network in [Network::Private, Network::Mainline] {
-            let addresses = Addresses::new(network);
-            for node in (0..MAX_NODES).step_by(997).chain([0, 1, MAX_NODES - 1]) {
-                let addr = addresses.of(node);
-                assert!(network.accepts(&addr), "{addr}");
-                assert_eq!(addresses.node_of(addr), Some(node));
-            }
-            for stranger in [
-                "8.8.8.8:6881",
-                "10.0.0.5:1",
-                "[::1]:6881",
-                "255.255.255.255:6881",
-            ] {
-                assert_eq!(
-                    addresses.node_of(stranger.parse().unwrap()),
-                    None,
-                    "{stranger}"
-                );
-            }
-        }
-    }
-}
+/// Below this, shards would meet more often than they have something to do.
+const SHORTEST_WINDOW: u64 = 100_000;
+/// So that whoever watches a run sees it at least as often.
+const LONGEST_WINDOW: u64 = 10_000_000;

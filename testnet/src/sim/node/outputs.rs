@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use mainswarm::{
-    dht::{DhtEvent, LookupId, LookupStats},
+    dht::{Contact, DhtEvent, LookupId, LookupStats},
     ids::InfoHash,
     torrent::{CandidateSource, DisconnectReason, Output, PeerKey, StorageDone, TorrentEvent},
     wire::{
@@ -14,8 +14,11 @@ use mainswarm::{
 
 use super::{Node, Purpose, TorrentSlot};
 use crate::sim::{
+    line::Line,
+    medium::{Event, Medium, RecordUpdate},
     store::Store,
-    world::{Event, Medium},
+    strategy::Heard,
+    stream::SocketKey,
 };
 
 impl Node {
@@ -39,12 +42,14 @@ impl Node {
         dht.dirty = false;
         let mut buffer = std::mem::take(&mut medium.buffer);
         while let Some(transmit) = dht.core.poll_transmit(&mut buffer) {
-            medium.transmit(self.index, transmit.destination, &buffer[..transmit.len]);
+            let datagram = &buffer[..transmit.len];
+            self.line.transmit(medium, transmit.destination, datagram);
         }
         medium.buffer = buffer;
-        let timer = Event::DhtTimer { node: self.index };
+        let node = self.line.node;
         let deadline = dht.core.poll_timeout();
-        dht.timer.set(medium, deadline, timer);
+        dht.timer
+            .set(medium, &mut self.line, deadline, Event::DhtTimer { node });
         while let Some(event) = self.dht.as_mut().and_then(|dht| dht.core.poll_event()) {
             self.on_dht_event(medium, event);
         }
@@ -57,9 +62,23 @@ impl Node {
                 info_hash,
                 peers,
             } => self.on_peers(medium, lookup, info_hash, &peers),
-            DhtEvent::LookupDone { lookup, stats, .. } => {
-                self.on_lookup_done(medium, lookup, stats)
+            DhtEvent::LookupReply {
+                lookup,
+                from,
+                elapsed,
+                ..
+            } => {
+                if let Some(Purpose::Record(record)) = self.purpose(lookup) {
+                    let update = RecordUpdate::Reply(elapsed, from.id);
+                    medium.records.push((record, update));
+                }
             }
+            DhtEvent::LookupDone {
+                lookup,
+                stats,
+                closest,
+                ..
+            } => self.on_lookup_done(medium, lookup, stats, closest),
             DhtEvent::Bootstrapped { .. } => {
                 if let Some(dht) = self.dht.as_mut().filter(|dht| !dht.ready) {
                     dht.ready = true;
@@ -85,11 +104,8 @@ impl Node {
         let now = medium.instant();
         match self.purpose(lookup) {
             Some(Purpose::Record(record)) => {
-                let clock = Duration::from_nanos(medium.now);
-                let record = &mut medium.lookups[record];
-                let waited = clock.saturating_sub(record.started);
-                record.first_peer.get_or_insert(waited);
-                record.peers.extend_from_slice(peers);
+                let update = RecordUpdate::Peers(Duration::from_nanos(medium.now), peers.to_vec());
+                medium.records.push((record, update));
             }
             Some(Purpose::Torrent(_)) | None => {
                 for torrent in &mut self.torrents {
@@ -104,16 +120,26 @@ impl Node {
         }
     }
 
-    fn on_lookup_done(&mut self, medium: &mut Medium, lookup: LookupId, stats: LookupStats) {
+    fn on_lookup_done(
+        &mut self,
+        medium: &mut Medium,
+        lookup: LookupId,
+        stats: LookupStats,
+        closest: Vec<Contact>,
+    ) {
         let purpose = self.purpose(lookup);
         if let Some(dht) = &mut self.dht {
             dht.lookups.retain(|(id, _)| *id != lookup);
         }
         match purpose {
-            Some(Purpose::Record(record)) => medium.lookups[record].done = Some(stats),
+            Some(Purpose::Record(record)) => {
+                medium
+                    .records
+                    .push((record, RecordUpdate::Done(stats, closest)));
+            }
             Some(Purpose::Torrent(slot)) => {
-                self.torrents[slot].lookup = None;
-                self.want_announce(medium, slot, medium.now + REANNOUNCE.as_nanos() as u64);
+                let wait = self.torrents[slot].until_next_lookup(medium, stats.announced > 0);
+                self.want_announce(medium, slot, medium.now + wait.as_nanos() as u64);
             }
             // The node's own upkeep.
             None => {}
@@ -130,10 +156,12 @@ impl Node {
         let torrent = &mut self.torrents[slot];
         if torrent.discover {
             let event = Event::Announce {
-                node: self.index,
+                node: self.line.node,
                 slot: slot as u32,
             };
-            torrent.announce.set_nanos(medium, at, event);
+            torrent
+                .announce
+                .set_nanos(medium, &mut self.line, at, event);
         }
     }
 
@@ -149,11 +177,13 @@ impl Node {
                         torrent.complete_from_start,
                         torrent.corrupt_blocks,
                     );
-                    torrent.report(medium, self.index, slot, [store.open()]);
+                    torrent.report(medium, &mut self.line, slot, [store.open()]);
                     torrent.store = Some(store);
                 }
-                Output::Connect { addr } => medium.dial(self.index, slot, addr),
-                Output::Send { peer, message } => torrent.send(medium, peer, message),
+                Output::Connect { addr } => self.line.dial(medium, slot, addr),
+                Output::Send { peer, message } => {
+                    torrent.send(medium, &mut self.line, peer, message);
+                }
                 Output::Disconnect { peer, reason } => {
                     match reason {
                         DisconnectReason::Misbehaved(fault) => torrent.log.faults.push(fault),
@@ -164,8 +194,8 @@ impl Node {
                         | DisconnectReason::Banned
                         | DisconnectReason::Stopped => torrent.log.closed += 1,
                     }
-                    if let Some(end) = torrent.peers.remove(&peer) {
-                        medium.close(end);
+                    if let Some(socket) = torrent.forget(peer) {
+                        self.line.close(medium, socket);
                     }
                 }
                 Output::Storage(request) => {
@@ -173,18 +203,18 @@ impl Node {
                     if let Some(store) = &mut torrent.store {
                         store.handle(request, &mut done);
                     }
-                    torrent.report(medium, self.index, slot, done);
+                    torrent.report(medium, &mut self.line, slot, done);
                 }
                 Output::Event(event) => self.on_torrent_event(medium, slot, event),
             }
         }
         let torrent = &mut self.torrents[slot];
         let event = Event::TorrentTimer {
-            node: self.index,
+            node: self.line.node,
             slot: slot as u32,
         };
         let deadline = torrent.core.poll_timeout();
-        torrent.timer.set(medium, deadline, event);
+        torrent.timer.set(medium, &mut self.line, deadline, event);
     }
 
     fn on_torrent_event(&mut self, medium: &mut Medium, slot: usize, event: TorrentEvent) {
@@ -196,6 +226,7 @@ impl Node {
             TorrentEvent::MetadataReceived(_) => log.metadata = Some(clock),
             TorrentEvent::Checked { .. } | TorrentEvent::Resumed => {}
             TorrentEvent::PieceCompleted { .. } => {
+                log.right_pieces += 1;
                 log.first_piece.get_or_insert(clock);
             }
             TorrentEvent::PieceFailed { .. } => log.failed_pieces += 1,
@@ -205,7 +236,10 @@ impl Node {
                     medium.completed += 1;
                 }
             }
-            TorrentEvent::PeerBanned { addr, fault } => log.banned.push((addr, fault)),
+            TorrentEvent::PeerBanned { addr, fault } => {
+                log.banned.push((addr, fault));
+                torrent.ties.on_ban(medium.now, addr.ip());
+            }
             TorrentEvent::Paused { .. } => log.pauses += 1,
             TorrentEvent::DhtNode { addr } => {
                 if let Some(dht) = &mut self.dht {
@@ -227,8 +261,8 @@ impl Node {
 }
 
 impl TorrentSlot {
-    fn send(&mut self, medium: &mut Medium, peer: PeerKey, message: Message) {
-        let Some(end) = self.peers.get(&peer) else {
+    fn send(&mut self, medium: &mut Medium, line: &mut Line, peer: PeerKey, message: Message) {
+        let Some(socket) = self.peers.get(&peer).copied() else {
             return;
         };
         let message = if self.corrupt_metadata {
@@ -236,7 +270,75 @@ impl TorrentSlot {
         } else {
             message
         };
-        let payload = match &message {
+        let Some(cheat) = &self.cheat else {
+            self.ties.on_said(peer, &message);
+            line.put(medium, socket, &message);
+            return;
+        };
+        let mut said = Vec::new();
+        cheat.say(medium.now, message, &mut said);
+        for message in said {
+            self.ties.on_said(peer, &message);
+            line.put(medium, socket, &message);
+        }
+    }
+
+    /// A message has come.
+    pub(super) fn hear(&mut self, now: u64, peer: PeerKey, message: Message) -> Heard {
+        self.ties.on_heard(now, peer, &message);
+        match &mut self.cheat {
+            Some(cheat) => cheat.hear(now, peer, message),
+            None => Heard::Pass(message),
+        }
+    }
+
+    /// A lookup has ended. Says when to look again: soon while there are few peers, as in the
+    /// command.
+    fn until_next_lookup(&mut self, medium: &Medium, announced: bool) -> Duration {
+        self.lookup = None;
+        let stats = self.core.stats(medium.instant());
+        let few = stats.peers + stats.dialling + stats.candidates < FEW_PEERS;
+        if announced && (self.core.is_complete() || !few) {
+            self.lean_lookups = 0;
+            return REANNOUNCE;
+        }
+        let wait = LEAN[self.lean_lookups.min(LEAN.len() - 1)];
+        self.lean_lookups += 1;
+        Duration::from_secs(wait)
+    }
+
+    /// A connection is over. Gives its socket.
+    pub(super) fn forget(&mut self, peer: PeerKey) -> Option<SocketKey> {
+        self.ties.close(peer);
+        if let Some(cheat) = &mut self.cheat {
+            cheat.forget(peer);
+        }
+        self.peers.remove(&peer)
+    }
+
+    /// Queues what the storage reports: a core is never called back while it is being drained.
+    fn report(
+        &mut self,
+        medium: &mut Medium,
+        line: &mut Line,
+        slot: usize,
+        done: impl IntoIterator<Item = StorageDone>,
+    ) {
+        let due = medium.now + STORAGE_DELAY.as_nanos() as u64;
+        for done in done {
+            if self.reports.back().is_none_or(|(last, _)| *last != due) {
+                let (node, slot) = (line.node, slot as u32);
+                medium.wake(line, due, Event::Storage { node, slot });
+            }
+            self.reports.push_back((due, done));
+        }
+    }
+}
+
+impl Line {
+    /// Encodes a message and sends it.
+    pub(super) fn put(&mut self, medium: &mut Medium, socket: SocketKey, message: &Message) {
+        let payload = match message {
             Message::Piece { data, .. } => data.len(),
             _ => 0,
         };
@@ -244,25 +346,7 @@ impl TorrentSlot {
         if let Some(body) = message.encode(&mut bytes) {
             bytes.extend_from_slice(&body);
         }
-        medium.send(*end, bytes, payload);
-    }
-
-    /// Queues what the storage reports: a core is never called back while it is being drained.
-    fn report(
-        &mut self,
-        medium: &mut Medium,
-        node: u32,
-        slot: usize,
-        done: impl IntoIterator<Item = StorageDone>,
-    ) {
-        let due = medium.now + STORAGE_DELAY.as_nanos() as u64;
-        for done in done {
-            if self.reports.back().is_none_or(|(last, _)| *last != due) {
-                let slot = slot as u32;
-                medium.queue.push(due, Event::Storage { node, slot });
-            }
-            self.reports.push_back((due, done));
-        }
+        self.send(medium, socket, bytes, payload);
     }
 }
 
@@ -290,6 +374,10 @@ fn spoil_metadata(message: Message) -> Message {
 const STORAGE_DELAY: Duration = Duration::from_micros(200);
 /// The usual time between announces of a torrent (libtorrent's).
 const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
+/// The command's pace on Mainline while peers are few, seconds; the last repeats.
+const LEAN: [u64; 7] = [5, 15, 30, 60, 60, 120, 300];
+/// Fewer peers than this are few.
+const FEW_PEERS: usize = 5;
 /// Ours: a torrent that wants peers has the DHT searched at most this often.
 const LOOKUP_GAP: Duration = Duration::from_secs(30);
 /// Length, id, piece and offset in front of a block.

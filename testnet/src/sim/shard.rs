@@ -1,0 +1,94 @@
+//! A share of a world's nodes, with the clock and the queue that they obey.
+//!
+//! Node `n` of a world with `k` shards is in shard `n mod k`. A shard runs a window of time on its
+//! own: nothing that another shard does in that window can reach it before the window ends.
+
+use super::{
+    medium::{Event, Medium},
+    node::Node,
+};
+
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) medium: Medium,
+    pub(crate) nodes: Vec<Node>,
+    shards: u32,
+}
+
+impl Shard {
+    pub(crate) fn new(medium: Medium, shards: u32) -> Self {
+        Self {
+            medium,
+            nodes: Vec::new(),
+            shards,
+        }
+    }
+
+    /// Handles all that is due by `until`.
+    pub(crate) fn run(&mut self, until: u64) {
+        loop {
+            self.touch();
+            let Some(event) = self.medium.next(until) else {
+                break;
+            };
+            self.handle(event);
+        }
+        self.medium.now = self.medium.now.max(until);
+    }
+
+    /// Reads what the next events will read. In a large world nearly everything that an event needs
+    /// is out of the cache; here the processor can wait for many nodes at once.
+    fn touch(&mut self) {
+        let Medium { wheel, packets, .. } = &mut self.medium;
+        if !wheel.take_opened() {
+            return;
+        }
+        let mut sum = 0;
+        // Step by step: what a step reads tells where the next one's memory is.
+        for step in 0..4 {
+            for event in wheel.open().take(MAX_TOUCHED) {
+                let place = event.node() / self.shards;
+                if let Some(node) = self.nodes.get(place as usize) {
+                    sum ^= node.touch(step);
+                }
+                if let Event::Datagram { packet, .. } = event {
+                    sum ^= packets.touch(step, *packet);
+                }
+            }
+        }
+        std::hint::black_box(sum);
+    }
+
+    fn handle(&mut self, event: Event) {
+        let medium = &mut self.medium;
+        let place = event.node() / self.shards;
+        let Some(node) = self.nodes.get_mut(place as usize) else {
+            if let Event::Datagram { packet, .. } = event {
+                medium.counts.undeliverable += 1;
+                let datagram = medium.packets.take(packet);
+                medium.packets.give_back(packet, datagram);
+            }
+            return;
+        };
+        match event {
+            Event::Datagram { packet, .. } => {
+                let datagram = medium.packets.take(packet);
+                node.on_datagram(medium, &datagram);
+                medium.packets.give_back(packet, datagram);
+            }
+            Event::Arrived(arrival) => node.on_arrival(medium, *arrival),
+            Event::DhtTimer { .. } => node.on_dht_timer(medium),
+            Event::TorrentTimer { slot, .. } => node.on_torrent_timer(medium, slot as usize),
+            Event::Storage { slot, .. } => node.on_storage(medium, slot as usize),
+            Event::Announce { slot, .. } => node.on_announce_due(medium, slot as usize),
+            Event::ActorTimer { .. } => node.on_actor_timer(medium),
+            Event::FrameSent { .. } => node.on_frame_sent(medium),
+            Event::Landed { socket, .. } => node.on_landed(medium, socket),
+            Event::DialTimeout { socket, .. } => node.on_dial_timeout(medium, socket),
+            Event::CutTimeout { socket, .. } => node.on_cut_timeout(medium, socket),
+        }
+    }
+}
+
+/// Beyond so many the first would be out of the cache again.
+const MAX_TOUCHED: usize = 256;
