@@ -6,8 +6,15 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod bound;
+pub mod collect;
 pub mod cpu;
 pub mod demo;
+pub mod experiment;
+pub mod export;
 pub mod live;
+pub mod outcome;
+pub mod report;
+pub mod runner;
+pub mod scenario;
 pub mod sim;
 pub mod units;

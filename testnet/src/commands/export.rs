@@ -1,0 +1,131 @@
+//! `testnet export` and `testnet collect`: a scenario on more machines than this one.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use mainswarm_testnet::{
+    collect,
+    export::{self, Target},
+    runner::Finished,
+    scenario::{Choice, Scenario, catalogue, parse},
+};
+
+use super::{
+    run::{Done, json, text, write_report},
+    terminal::{DISK, USAGE, fail, print_line},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    which: Which,
+    /// `shadow`, `k8s` or `compose`
+    #[arg(long, value_name = "RUNNER")]
+    to: Target,
+    /// Where the files go
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CollectArgs {
+    #[command(flatten)]
+    which: Which,
+    /// What the nodes wrote: files, or folders of them
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    from: Vec<PathBuf>,
+    /// Which case of the scenario was run, as an export numbers them
+    #[arg(long, default_value_t = 1)]
+    case: usize,
+    /// Write a page, figures and outcome.json into a folder
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A scenario without a run.
+#[derive(Debug, Args)]
+struct Which {
+    /// A name or number of `testnet list`, or a file
+    #[arg(value_name = "NAME|FILE")]
+    scenario: String,
+    /// Put a value in place of the file's
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The scenario's short form
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Which {
+    fn read(&self) -> Result<(catalogue::Source, Scenario), ExitCode> {
+        let source = catalogue::load(&self.scenario).map_err(|error| fail(&error, USAGE))?;
+        let choice = Choice {
+            quick: self.quick,
+            set: self.set.clone(),
+            ..Choice::default()
+        };
+        let scenario = parse(&source.name, &source.file, &source.text, &choice);
+        let scenario = scenario.map_err(|error| fail(&error, USAGE))?;
+        Ok((source, scenario))
+    }
+}
+
+pub(crate) fn export(args: &ExportArgs) -> ExitCode {
+    let scenario = match args.which.read() {
+        Ok((_, scenario)) => scenario,
+        Err(code) => return code,
+    };
+    match export::write(&scenario, args.to, &args.output) {
+        Ok(files) => {
+            let printed = files
+                .iter()
+                .all(|file| print_line(&file.display().to_string()));
+            if printed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error @ export::ExportError::Write { .. }) => fail(&error, DISK),
+        Err(error) => fail(&error, USAGE),
+    }
+}
+
+pub(crate) fn collect(args: &CollectArgs) -> ExitCode {
+    let (source, mut scenario) = match args.which.read() {
+        Ok(read) => read,
+        Err(code) => return code,
+    };
+    let collected = match collect::read(&scenario, args.case, &args.from) {
+        Ok(collected) => collected,
+        Err(error) => return fail(&error, 1),
+    };
+    for line in &collected.bad_lines {
+        eprintln!("testnet: skipped {line}");
+    }
+    let index = args.case.saturating_sub(1);
+    scenario.cases = scenario.cases.into_iter().skip(index).take(1).collect();
+    let done = Done {
+        scenario,
+        finished: Finished {
+            outcome: collected.outcome,
+            failures: Vec::new(),
+        },
+    };
+    let printed = match args.json {
+        true => json(&done),
+        false => print_line(text(&done).trim_end()),
+    };
+    if let Some(dir) = &args.report
+        && let Err(code) = write_report(&done.finished.outcome, &source, dir, args.json)
+    {
+        return code;
+    }
+    if !printed {
+        return ExitCode::FAILURE;
+    }
+    done.code()
+}

@@ -1,0 +1,152 @@
+//! `testnet replay`: does the same come out again?
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser};
+use mainswarm_testnet::{
+    outcome::{CaseOutcome, Outcome},
+    runner::{replay::words, shown},
+    scenario::catalogue::{self, Source},
+};
+
+use super::{
+    run::{RunArgs, SCENARIO_FILE},
+    terminal::{DIFFERS, GATE_FAILED, USAGE, fail, print_line},
+};
+use crate::{Cli, Command};
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The folder of a report, or its outcome.json
+    #[arg(value_name = "DIR|FILE")]
+    report: PathBuf,
+    /// Threads [default: one for each core]; they change no result
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    /// One JSON object a line: each run with both traces
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
+    let saved = match read(&args.report) {
+        Ok(saved) => saved,
+        Err(why) => return fail(&why, USAGE),
+    };
+    let mut job = saved.command.job(saved.source);
+    job.threads = args.threads;
+    let done = match job.execute() {
+        Ok(done) => done,
+        Err(code) => return code,
+    };
+    let (mut same, mut differ) = (0, 0);
+    let again = &done.finished.outcome;
+    for case in &saved.outcome.cases {
+        for run in &case.runs {
+            let before = run.cost.trace.as_str();
+            let after = trace_of(again, case, run.seed);
+            let equal = after == Some(before);
+            if equal {
+                same += 1;
+            } else {
+                differ += 1;
+            }
+            let line = if args.json {
+                serde_json::json!({
+                    "scenario": saved.outcome.scenario,
+                    "case": shown(&case.settings),
+                    "seed": run.seed,
+                    "before": before,
+                    "after": after,
+                    "identical": equal,
+                })
+                .to_string()
+            } else if equal {
+                continue;
+            } else {
+                format!(
+                    "differs: {}, seed {}: trace {before} then, {} again",
+                    shown(&case.settings),
+                    run.seed,
+                    after.unwrap_or("no run"),
+                )
+            };
+            if !print_line(&line) {
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    if !args.json {
+        let verdict = match differ {
+            0 => "identical",
+            _ => "not identical",
+        };
+        print_line(&format!("{verdict}: {same} of {} runs", same + differ));
+    }
+    match differ {
+        0 if done.finished.failures.is_empty() => ExitCode::SUCCESS,
+        // The runs that failed then fail again: that is the same, and no success.
+        0 => ExitCode::from(GATE_FAILED),
+        _ => ExitCode::from(DIFFERS),
+    }
+}
+
+fn trace_of<'a>(outcome: &'a Outcome, case: &CaseOutcome, seed: u64) -> Option<&'a str> {
+    let mut cases = outcome.cases.iter();
+    let same = cases.find(|other| other.settings == case.settings)?;
+    let run = same.runs.iter().find(|run| run.seed == seed)?;
+    Some(&run.cost.trace)
+}
+
+/// What a report says was run.
+struct Saved {
+    outcome: Outcome,
+    command: RunArgs,
+    source: Source,
+}
+
+fn read(report: &Path) -> Result<Saved, String> {
+    let file = match report.is_dir() {
+        true => report.join("outcome.json"),
+        false => report.to_path_buf(),
+    };
+    let advice = "name the folder that `testnet run --report` wrote";
+    let shown = file.display();
+    let text = fs::read_to_string(&file).map_err(|error| format!("{shown}: {error}; {advice}"))?;
+    let outcome: Outcome = serde_json::from_str(&text)
+        .map_err(|error| format!("{shown} is no outcome of a run: {error}; {advice}"))?;
+    let line = words(&outcome.replay).unwrap_or_default();
+    let command = match Cli::try_parse_from(line).map(|cli| cli.command) {
+        Ok(Command::Run(command)) => command,
+        _ => {
+            return Err(format!(
+                "{shown} does not say how it was run (`{}`); {advice}",
+                outcome.replay
+            ));
+        }
+    };
+    if command.is_live() {
+        return Err(format!(
+            "{shown} is of a live run, and real time does not come again; run it anew: {}",
+            outcome.replay
+        ));
+    }
+    let beside = file.with_file_name(SCENARIO_FILE);
+    let source = match fs::read_to_string(&beside) {
+        Ok(text) => Source {
+            name: outcome.scenario.clone(),
+            file: beside.display().to_string(),
+            text,
+        },
+        Err(_) => catalogue::load(command.scenario()).map_err(|error| error.to_string())?,
+    };
+    Ok(Saved {
+        outcome,
+        command,
+        source,
+    })
+}

@@ -1,0 +1,418 @@
+//! `testnet run`: a scenario, held against its gates.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::Ordering,
+    thread,
+};
+
+use clap::{Args, ValueEnum};
+use mainswarm_testnet::{
+    experiment,
+    live::scenario::{Isolation, LiveOptions},
+    outcome::Outcome,
+    report,
+    runner::{self, Finished, Order, replay},
+    scenario::{
+        Choice, Engine, Scenario,
+        catalogue::{self, Source},
+        parse,
+    },
+};
+
+use super::{
+    progress::Shown,
+    table::{Table, number, spread},
+    terminal::{DISK, GATE_FAILED, INTERRUPTED, STOPPING, USAGE, fail, print_line},
+};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArgs {
+    /// A name or number of `testnet list`, or a file
+    #[arg(value_name = "NAME|FILE")]
+    scenario: String,
+    /// Virtual time, or real sockets on this machine
+    #[arg(long, value_enum, default_value = "sim")]
+    engine: EngineArg,
+    /// What everything random follows from: the first of --seeds
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=u64::MAX / 2))]
+    seed: u64,
+    /// Runs of every case, each with a seed of its own [default: what the scenario says, or 5]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: Option<u64>,
+    /// Put a value in place of the file's: `nodes=1000`, `class.peer.count=10,20` for a list
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The scenario's short form, which takes seconds
+    #[arg(long)]
+    quick: bool,
+    /// Threads [default: one for each core]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: Option<u64>,
+    /// Write a page, figures and outcome.json into a folder
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// One JSON object a line: each run, then each gate
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    live: LiveArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineArg {
+    Sim,
+    Live,
+}
+
+impl EngineArg {
+    fn engine(self) -> Engine {
+        match self {
+            Self::Sim => Engine::Sim,
+            Self::Live => Engine::Live,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LiveArgs {
+    /// Live: a network namespace for each node, rates held by the kernel (Linux, root)
+    #[arg(long)]
+    netns: bool,
+    /// Live: a process for each node
+    #[arg(long)]
+    processes: bool,
+}
+
+impl LiveArgs {
+    pub(super) fn options(&self) -> LiveOptions {
+        LiveOptions {
+            isolation: match self.netns {
+                true => Isolation::Namespaces,
+                false => Isolation::Loopback,
+            },
+            processes: self.processes,
+            ..LiveOptions::default()
+        }
+    }
+}
+
+/// A scenario with everything that was asked of it.
+pub(super) struct Job {
+    pub(super) source: Source,
+    pub(super) choice: Choice,
+    pub(super) seed: u64,
+    pub(super) seeds: Option<u64>,
+    pub(super) threads: Option<u64>,
+    pub(super) live: LiveOptions,
+}
+
+/// A job that has ended.
+pub(super) struct Done {
+    pub(super) scenario: Scenario,
+    pub(super) finished: Finished,
+}
+
+impl RunArgs {
+    /// Whether it leaves something behind if it is ended at once.
+    pub(crate) fn cleans_up(&self) -> bool {
+        self.engine == EngineArg::Live
+    }
+
+    pub(super) fn job(&self, source: Source) -> Job {
+        Job {
+            source,
+            choice: Choice {
+                engine: self.engine.engine(),
+                quick: self.quick,
+                set: self.set.clone(),
+            },
+            seed: self.seed,
+            seeds: self.seeds,
+            threads: self.threads,
+            live: self.live.options(),
+        }
+    }
+
+    pub(super) fn scenario(&self) -> &str {
+        &self.scenario
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.cleans_up()
+    }
+}
+
+pub(crate) fn run(args: &RunArgs) -> ExitCode {
+    let source = match catalogue::load(&args.scenario) {
+        Ok(source) => source,
+        Err(error) => return fail(&error, USAGE),
+    };
+    let job = args.job(source);
+    let done = match job.execute() {
+        Ok(done) => done,
+        Err(code) => return code,
+    };
+    let printed = match args.json {
+        true => json(&done),
+        false => print_line(text(&done).trim_end()),
+    };
+    if let Some(dir) = &args.report
+        && let Err(code) = write_report(&done.finished.outcome, &job.source, dir, args.json)
+    {
+        return code;
+    }
+    if !printed {
+        return ExitCode::FAILURE;
+    }
+    done.code()
+}
+
+impl Job {
+    /// Runs it with a bar on stderr; what went wrong is said there.
+    pub(super) fn execute(&self) -> Result<Done, ExitCode> {
+        let source = &self.source;
+        let scenario = parse(&source.name, &source.file, &source.text, &self.choice)
+            .map_err(|error| fail(&error, USAGE))?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let live = self.choice.engine == Engine::Live;
+        let order = Order {
+            engine: self.choice.engine,
+            seeds: self.seed..self.seed + self.seeds.unwrap_or(scenario.seeds),
+            threads: self.threads.map_or(cores, |threads| threads as usize),
+            command: replay::Command {
+                scenario: self.named(),
+                choice: self.choice.clone(),
+            },
+            notes: match live {
+                true => self.live_notes(&scenario),
+                false => Vec::new(),
+            },
+        };
+        let shown = Shown::new(&scenario);
+        let run_case: &runner::RunCase<'_> = &|case, seed, threads, watch| {
+            if STOPPING.load(Ordering::Relaxed) {
+                return Err("interrupted".into());
+            }
+            if live {
+                let run = mainswarm_testnet::live::scenario::run(case, seed, &self.live, watch);
+                return run.map_err(|error| error.to_string());
+            }
+            Ok(experiment::run(&case.plan, seed, threads, watch))
+        };
+        let finished = runner::run(&scenario, &order, run_case, &|status| shown.show(status));
+        shown.clear();
+        if STOPPING.load(Ordering::Relaxed) {
+            return Err(ExitCode::from(INTERRUPTED));
+        }
+        for failure in &finished.failures {
+            let settings = runner::shown(&scenario.cases[failure.case].settings);
+            eprintln!(
+                "testnet: seed {}, {settings}: {}; again: {}",
+                failure.seed, failure.why, failure.replay
+            );
+        }
+        Ok(Done { scenario, finished })
+    }
+
+    /// A built-in scenario by name, a file by path.
+    fn named(&self) -> String {
+        let built_in = catalogue::BUILT_IN
+            .iter()
+            .any(|(_, text)| *text == self.source.text);
+        match built_in {
+            true => self.source.name.clone(),
+            false => self.source.file.clone(),
+        }
+    }
+
+    fn live_notes(&self, scenario: &Scenario) -> Vec<String> {
+        let mut notes: Vec<String> = Vec::new();
+        for case in &scenario.cases {
+            for note in mainswarm_testnet::live::scenario::notes(case, &self.live) {
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }
+        }
+        notes
+    }
+}
+
+impl Done {
+    pub(super) fn code(&self) -> ExitCode {
+        if self.finished.holds() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(GATE_FAILED)
+        }
+    }
+}
+
+/// The page, and the scenario beside it so that a replay needs nothing else.
+pub(super) fn write_report(
+    outcome: &Outcome,
+    source: &Source,
+    dir: &Path,
+    quiet: bool,
+) -> Result<(), ExitCode> {
+    let page = report::write(outcome, dir).map_err(|error| fail(&error, DISK))?;
+    let file = dir.join(SCENARIO_FILE);
+    write_scenario(&file, &source.text).map_err(|error| {
+        let text = format!("{}: {error}; choose an empty directory", file.display());
+        fail(&text, DISK)
+    })?;
+    match quiet {
+        true => eprintln!("report: {}", page.display()),
+        false => {
+            print_line(&format!("\nreport: {}", page.display()));
+        }
+    }
+    Ok(())
+}
+
+/// The name of a report's copy of its scenario.
+pub(super) const SCENARIO_FILE: &str = "scenario.toml";
+
+/// A copy begins with a line that says so; a file that does not is somebody's own.
+fn write_scenario(file: &Path, text: &str) -> io::Result<()> {
+    const COPY: &str = "# Copied beside its report, so that it can be replayed.\n";
+    match fs::read_to_string(file) {
+        Ok(old) if !old.starts_with(COPY) && old != text => {
+            return Err(io::Error::other("is there already and no report wrote it"));
+        }
+        Ok(old) if old == text => return Ok(()),
+        _ => {}
+    }
+    let text = text.strip_prefix(COPY).unwrap_or(text);
+    fs::write(file, format!("{COPY}{text}"))
+}
+
+/// Each run on a line, then each gate.
+pub(super) fn json(done: &Done) -> bool {
+    let lines = runner::lines::runs(&done.scenario, &done.finished.outcome);
+    let gates = runner::lines::gates(&done.finished.outcome);
+    let mut lines = lines.into_iter().chain(gates);
+    lines.all(|line| print_line(&line.to_string()))
+}
+
+/// What a person reads.
+pub(super) fn text(done: &Done) -> String {
+    let (scenario, outcome) = (&done.scenario, &done.finished.outcome);
+    let mut out = format!("{}: {}\n\n", scenario.name, scenario.title);
+    out += &cases(scenario, outcome).to_string();
+    if !outcome.verdicts.is_empty() {
+        out += &format!("\n{}", gates(outcome));
+    }
+    out.push('\n');
+    for note in &outcome.notes {
+        out += &format!("{note}\n");
+    }
+    if !scenario.held_against.is_empty() {
+        out += &format!(
+            "Held against: {}.\n",
+            scenario.held_against.trim_end_matches('.')
+        );
+    }
+    out += &cost(outcome);
+    if !outcome.replay.is_empty() {
+        out += &format!("again: {}\n", outcome.replay);
+    }
+    out
+}
+
+/// Figures that tell most, after those that a gate asks for.
+const TELLING: [&str; 12] = [
+    "seconds",
+    "lb_seconds",
+    "ratio",
+    "complete",
+    "utilisation",
+    "success",
+    "hops",
+    "queries",
+    "first_ms_p50",
+    "first_ms_p99",
+    "recall",
+    "stale",
+];
+
+/// More columns than this do not fit.
+const MOST_FIGURES: usize = 8;
+
+fn cases(scenario: &Scenario, outcome: &Outcome) -> Table {
+    let mut keys: Vec<&str> = Vec::new();
+    for (key, _) in scenario.cases.iter().flat_map(|case| &case.settings) {
+        if !keys.contains(&key.as_str()) {
+            keys.push(key);
+        }
+    }
+    let asked = scenario.gates.iter().map(|gate| gate.figure.as_str());
+    let mut figures: Vec<&str> = Vec::new();
+    for figure in asked.chain(TELLING) {
+        let has = |case: &mainswarm_testnet::outcome::CaseOutcome| case.spread(figure).is_some();
+        if !figures.contains(&figure) && outcome.cases.iter().any(has) {
+            figures.push(figure);
+        }
+    }
+    figures.truncate(MOST_FIGURES);
+    let short = |key: &&str| -> String {
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
+        let alike = keys.iter().filter(|other| last(other) == last(key));
+        match alike.count() {
+            1 => last(key),
+            _ => (*key).into(),
+        }
+    };
+    let mut header: Vec<String> = keys.iter().map(short).collect();
+    header.extend(figures.iter().map(ToString::to_string));
+    let mut table = Table::new(header, keys.len());
+    for case in &outcome.cases {
+        let cell = |key: &&str| -> String {
+            let setting = case.settings.iter().find(|(set, _)| set == key);
+            setting.map_or_else(|| "-".into(), |(_, value)| value.clone())
+        };
+        let mut row: Vec<String> = keys.iter().map(cell).collect();
+        row.extend(figures.iter().map(|figure| spread(case.spread(figure))));
+        table.row(row);
+    }
+    table
+}
+
+pub(super) fn gates(outcome: &Outcome) -> Table {
+    let header = ["verdict", "gate", "figure", "goal"];
+    let mut table = Table::new(header.map(String::from).to_vec(), 2);
+    for verdict in &outcome.verdicts {
+        let shown = |value: Option<f64>| value.map_or_else(|| "-".into(), number);
+        table.row(vec![
+            verdict.verdict.clone(),
+            verdict.gate.clone(),
+            shown(verdict.figure),
+            shown(verdict.goal),
+        ]);
+    }
+    table
+}
+
+/// Speed, memory and fingerprint of all runs together.
+pub(super) fn cost(outcome: &Outcome) -> String {
+    let runs = || outcome.cases.iter().flat_map(|case| &case.runs);
+    let memory = runs().map(|run| run.cost.peak_memory).max().unwrap_or(0);
+    let memory = mainswarm_testnet::units::bytes(memory);
+    let wall: f64 = runs().map(|run| run.cost.wall).sum();
+    if outcome.engine != Engine::Sim.name() {
+        return format!("{wall:.0} s of runs, peak memory {memory}\n");
+    }
+    let events: u64 = runs().map(|run| run.cost.events).sum();
+    let running: f64 = runs()
+        .map(|run| run.cost.running * run.cost.threads as f64)
+        .sum();
+    format!(
+        "{:.3} M events, {:.3} M events/s/core, {wall:.1} s of runs, peak memory {memory}, trace {}\n",
+        events as f64 / 1e6,
+        events as f64 / 1e6 / running.max(1e-9),
+        runner::lines::trace(outcome)
+    )
+}

@@ -1,0 +1,118 @@
+//! What commands share: exit codes, printing, and Ctrl-C.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use mainswarm::session::SessionError;
+use mainswarm_testnet::live::LiveError;
+
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; every gate holds
+  1  another failure
+  2  wrong usage, or a scenario file that is wrong
+  3  a gate does not hold, or a run gave nothing
+  4  peers got stuck
+  5  a copy differs from the file, or a replay from what it repeats
+  6  an address cannot be bound
+  7  interrupted with work left
+  8  disk";
+
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const GATE_FAILED: u8 = 3;
+pub(crate) const DIFFERS: u8 = 5;
+pub(crate) const BIND_FAILED: u8 = 6;
+pub(crate) const INTERRUPTED: u8 = 7;
+pub(crate) const DISK: u8 = 8;
+
+pub(crate) fn live_exit(error: &LiveError) -> u8 {
+    match error {
+        LiveError::RangeFull { .. } => 2,
+        LiveError::Node { source, .. } => session_exit(source),
+        _ => 1,
+    }
+}
+
+pub(crate) fn session_exit(error: &SessionError) -> u8 {
+    match error {
+        SessionError::Bind { .. } => BIND_FAILED,
+        _ => 1,
+    }
+}
+
+pub(crate) fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("testnet: {error}");
+    ExitCode::from(code)
+}
+
+/// Whether somebody still reads: `testnet up | head -1` must not panic.
+pub(crate) fn print_line(line: &str) -> bool {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+}
+
+/// The outcome, or `None` if Ctrl-C or a request to end came first.
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        outcome = work => Some(outcome),
+        () = interrupted() => None,
+    }
+}
+
+pub(crate) async fn interrupted() {
+    let ctrl_c = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = ctrl_c => {}
+        () = terminated() => {}
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signals) => {
+            signals.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
+}
+
+/// Set by the first Ctrl-C: no further run is begun.
+pub(crate) static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Work that does not wait for sockets, off the runtime's threads, until it ends or is interrupted.
+/// Work that cleans up behind itself (real sockets, folders, namespaces) is waited for after the
+/// first Ctrl-C; a second one ends it at once.
+pub(crate) async fn in_background(
+    cleans_up: bool,
+    work: impl FnOnce() -> ExitCode + Send + 'static,
+) -> ExitCode {
+    let mut work = tokio::task::spawn_blocking(work);
+    let done = unless_interrupted(&mut work).await;
+    let ended = match done {
+        Some(ended) => ended,
+        None => {
+            STOPPING.store(true, Ordering::Relaxed);
+            if cleans_up {
+                eprintln!("stopping; Ctrl-C again ends at once");
+                unless_interrupted(&mut work).await;
+            }
+            eprintln!("testnet: interrupted");
+            return ExitCode::from(INTERRUPTED);
+        }
+    };
+    ended.unwrap_or(ExitCode::FAILURE)
+}

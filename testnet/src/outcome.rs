@@ -1,0 +1,218 @@
+//! What came out of a run: figures to hold against gates, series to draw, and what makes a figure
+//! honest (choker scaling, the limiter's layer, CPU share, seeds).
+//!
+//! Both engines fill the same types, so that a simulated and a live run of one scenario can be put
+//! side by side. Everything can be written as JSON and read back: `testnet collect` does.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One run of one case with one seed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Run {
+    /// What everything random followed from.
+    pub seed: u64,
+    /// Figures by name; a gate names one of them. Names are listed in `experiment`.
+    pub figures: BTreeMap<String, f64>,
+    /// What is drawn.
+    pub series: Series,
+    /// Cost and fingerprint.
+    pub cost: Cost,
+}
+
+/// What a run took.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Events handled; 0 in a live run.
+    pub events: u64,
+    /// Wall seconds, making the world included.
+    pub wall: f64,
+    /// Wall seconds in which events were handled: what speed is counted by.
+    pub running: f64,
+    /// Threads that handled events.
+    pub threads: usize,
+    /// The share of all cores that was used over the run; a live ratio above 0.7 is void.
+    pub cpu: f64,
+    /// The process's largest resident memory so far, bytes.
+    pub peak_memory: u64,
+    /// The fingerprint of everything delivered, as 16 hexadecimal digits; empty in a live run.
+    pub trace: String,
+}
+
+impl Cost {
+    /// Millions of events per second and thread.
+    pub fn speed(&self) -> f64 {
+        self.events as f64 / self.running.max(1e-9) / self.threads.max(1) as f64 / 1e6
+    }
+}
+
+/// What a report draws. A run fills what it has; empty ones are not drawn. Times in seconds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Series {
+    /// Every peer's completion: its class and the time since it joined.
+    pub completions: Vec<Completion>,
+    /// The lower bound with pieces, and the fluid one.
+    pub bounds: Option<Bounds>,
+    /// How many copies of each piece are in the swarm, over time.
+    pub copies: Vec<CopiesAt>,
+    /// The share of all upload capacity in use, over time: (time, share).
+    pub utilisation: Vec<(f64, f64)>,
+    /// Who unchoked whom: seconds from the first to the second, by class name.
+    pub unchoked: Vec<Unchoked>,
+    /// Lookups as paths on the key space: for each the shared prefix bits of each successive closer
+    /// responder, and when it answered.
+    pub paths: Vec<Vec<Hop>>,
+    /// Time to the first value of every lookup that found one, seconds, sorted.
+    pub first_peer: Vec<f64>,
+    /// Time to the end of every lookup, seconds, sorted.
+    pub lookup_done: Vec<f64>,
+    /// Success over time: (time, share of the lookups begun around then that found their key).
+    pub success: Vec<(f64, f64)>,
+    /// Mean entries in each bucket of the routing tables, by shared prefix bits.
+    pub occupancy: Vec<f64>,
+    /// The share of table entries that are gone, over time.
+    pub stale: Vec<(f64, f64)>,
+    /// Members or nodes present, over time.
+    pub population: Vec<(f64, f64)>,
+    /// The engine's progress: (virtual time, events so far, wall time).
+    pub progress: Vec<(f64, u64, f64)>,
+    /// Resident memory over virtual time: (time, bytes).
+    pub memory: Vec<(f64, u64)>,
+}
+
+/// A peer has everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// Its class.
+    pub class: String,
+    /// Since it joined, seconds; `None` if it never did.
+    pub seconds: Option<f64>,
+}
+
+/// The bounds of a swarm, seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Equation 2.1 or 2.2, for a file that flows.
+    pub fluid: f64,
+    /// With pieces.
+    pub lb: f64,
+}
+
+/// The distribution of piece copies at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CopiesAt {
+    /// Seconds.
+    pub time: f64,
+    /// Copies of the rarest piece.
+    pub min: u32,
+    /// A tenth of the pieces have fewer.
+    pub p10: u32,
+    /// Half.
+    pub median: u32,
+    /// Nine tenths.
+    pub p90: u32,
+    /// Copies of the commonest piece.
+    pub max: u32,
+}
+
+/// Time that one class held slots of another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unchoked {
+    /// Who gave.
+    pub from: String,
+    /// Who got.
+    pub to: String,
+    /// Slot seconds in all.
+    pub seconds: f64,
+}
+
+/// One responder of a lookup that was closer than all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Hop {
+    /// Seconds since the lookup began.
+    pub time: f64,
+    /// Leading bits that its id shares with the key.
+    pub bits: u32,
+}
+
+/// One case of a scenario: the parameters that vary, and its runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseOutcome {
+    /// What is particular to the case, as the file writes it: (key, value).
+    pub settings: Vec<(String, String)>,
+    /// One for each seed.
+    pub runs: Vec<Run>,
+}
+
+impl CaseOutcome {
+    /// Median, least and greatest of a figure over the runs that have it.
+    pub fn spread(&self, figure: &str) -> Option<Spread> {
+        let mut values: Vec<f64> = self
+            .runs
+            .iter()
+            .filter_map(|run| run.figures.get(figure).copied())
+            .collect();
+        values.sort_by(f64::total_cmp);
+        let (least, greatest) = (*values.first()?, *values.last()?);
+        let upper = values[values.len() / 2];
+        let lower = values[(values.len() - 1) / 2];
+        Some(Spread {
+            median: (lower + upper) / 2.0,
+            least,
+            greatest,
+            runs: values.len(),
+        })
+    }
+}
+
+/// A figure over several seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The middle one, or the mean of the two in the middle.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The greatest.
+    pub greatest: f64,
+    /// How many.
+    pub runs: usize,
+}
+
+/// A whole scenario, run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Its title.
+    pub title: String,
+    /// `sim` or `live`.
+    pub engine: String,
+    /// What was run, as the file writes it: (key, value), for captions.
+    pub parameters: Vec<(String, String)>,
+    /// What makes the figures honest, one sentence each: how the choker was scaled, at which layer
+    /// rates were limited, whether tables were warm.
+    pub notes: Vec<String>,
+    /// The cases.
+    pub cases: Vec<CaseOutcome>,
+    /// Gates and what came out.
+    pub verdicts: Vec<Verdict>,
+    /// The command that gives the same again.
+    pub replay: String,
+}
+
+/// A gate, held against a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The scenario.
+    pub scenario: String,
+    /// What was asked for, as a sentence: `ratio at most 1.05 where class.peer.count = 35`.
+    pub gate: String,
+    /// The worst figure among the cases that the gate is about (each the median of its seeds).
+    pub figure: Option<f64>,
+    /// The goal beyond the gate, if there is one.
+    pub goal: Option<f64>,
+    /// `pass`, `goal` (better than asked), `fail`, or `not run`.
+    pub verdict: String,
+}

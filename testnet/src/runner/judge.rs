@@ -1,0 +1,177 @@
+//! Gates, held against figures.
+//!
+//! A case counts with the median of its seeds, a gate with its worst case. What is missing fails,
+//! because a figure that only good runs have would make every gate pass; it is left out only where
+//! there can be none (a class without members, a swarm without peers, a figure that says it may be
+//! absent), and a note says so.
+
+use super::Failure;
+use crate::{
+    cpu::VOID_ABOVE,
+    experiment::{self, FIGURES},
+    outcome::{CaseOutcome, Verdict},
+    scenario::{Case, Engine, Gate, Scenario},
+};
+
+pub(super) const FAIL: &str = "fail";
+
+pub(crate) struct Judged {
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) notes: Vec<String>,
+}
+
+pub(crate) fn judge(
+    scenario: &Scenario,
+    engine: Engine,
+    cases: &[CaseOutcome],
+    failures: &[Failure],
+) -> Judged {
+    let court = Court {
+        scenario,
+        engine,
+        cases,
+        failures,
+    };
+    let mut notes = Vec::new();
+    let gates = scenario.gates.iter().filter(|gate| gate.is_for(engine));
+    let verdicts = gates.map(|gate| court.verdict(gate, &mut notes)).collect();
+    notes.dedup();
+    Judged { verdicts, notes }
+}
+
+struct Court<'a> {
+    scenario: &'a Scenario,
+    engine: Engine,
+    cases: &'a [CaseOutcome],
+    failures: &'a [Failure],
+}
+
+/// What a case says of a gate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Evidence {
+    Figure(f64),
+    /// There should be a figure and is none.
+    Missing,
+    /// There can be none.
+    NotApplicable,
+    /// It was measured on a machine that was too busy.
+    Void,
+}
+
+impl Court<'_> {
+    fn verdict(&self, gate: &Gate, notes: &mut Vec<String>) -> Verdict {
+        let mut worst: Option<f64> = None;
+        let mut missing = false;
+        for at in 0..self.cases.len() {
+            let settings = &self.cases[at].settings;
+            // What others are divided by is not held against itself.
+            let divisor = !gate.over.is_empty() && gate.divides(settings, settings);
+            if !gate.is_about(settings) || divisor {
+                continue;
+            }
+            match self.evidence(gate, at) {
+                Evidence::Figure(figure) => {
+                    worst = Some(worst.map_or(figure, |old| gate.limit.worse(old, figure)));
+                }
+                Evidence::Missing => {
+                    missing = true;
+                    notes.push(format!(
+                        "`{}` is missing where {}, which fails its gate.",
+                        gate.figure,
+                        super::shown(settings)
+                    ));
+                }
+                Evidence::NotApplicable => {}
+                Evidence::Void => notes.push(format!(
+                    "`{}` is void where {}: the machine was busier than {:.0} %.",
+                    gate.figure,
+                    super::shown(settings),
+                    VOID_ABOVE * 100.0
+                )),
+            }
+        }
+        let goal = gate.goal.zip(worst).is_some_and(|(goal, figure)| {
+            // The goal lies on the gate's own side: a figure meets it that is no worse.
+            gate.limit.worse(goal, figure) == goal
+        });
+        let verdict = match worst {
+            _ if missing => FAIL,
+            None => "not run",
+            Some(figure) if !gate.limit.holds(figure) => FAIL,
+            Some(_) if goal => "goal",
+            Some(_) => "pass",
+        };
+        Verdict {
+            scenario: self.scenario.name.clone(),
+            gate: gate.to_string(),
+            figure: worst,
+            goal: gate.goal,
+            verdict: verdict.into(),
+        }
+    }
+
+    fn evidence(&self, gate: &Gate, at: usize) -> Evidence {
+        let case = &self.cases[at];
+        if self.failures.iter().any(|failure| failure.case == at) || case.runs.is_empty() {
+            return Evidence::Missing;
+        }
+        if self.is_void(gate, case) {
+            return Evidence::Void;
+        }
+        let mut values = Vec::new();
+        for run in &case.runs {
+            let Some(figure) = run.figures.get(&gate.figure) else {
+                return missing(&self.scenario.cases[at], &gate.figure);
+            };
+            values.push((run.seed, *figure));
+        }
+        if !gate.over.is_empty() {
+            let divisor = self.cases.iter().position(|other| {
+                gate.divides(&other.settings, &case.settings) && !other.runs.is_empty()
+            });
+            let Some(divisor) = divisor else {
+                return Evidence::NotApplicable;
+            };
+            // Seed by seed: the same arrivals and delays on both sides of the fraction.
+            for (seed, value) in &mut values {
+                let runs = &self.cases[divisor].runs;
+                let same = runs.iter().find(|run| run.seed == *seed);
+                match same.and_then(|run| run.figures.get(&gate.figure)) {
+                    Some(divisor) if *divisor != 0.0 => *value /= divisor,
+                    _ => return Evidence::Missing,
+                }
+            }
+        }
+        let mut values: Vec<f64> = values.into_iter().map(|(_, value)| value).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        Evidence::Figure((values[middle] + values[(values.len() - 1) / 2]) / 2.0)
+    }
+
+    /// A live ratio on a machine without a core to spare says nothing about the protocol.
+    fn is_void(&self, gate: &Gate, case: &CaseOutcome) -> bool {
+        let timed = gate.figure.contains("ratio") || gate.figure == "utilisation";
+        let busy = |share: f64| share > VOID_ABOVE;
+        self.engine == Engine::Live && timed && case.runs.iter().any(|run| busy(run.cost.cpu))
+    }
+}
+
+/// A figure is not there: may that be?
+fn missing(case: &Case, figure: &str) -> Evidence {
+    let listed = FIGURES.iter().chain(experiment::COST_FIGURES);
+    let says_so = listed
+        .clone()
+        .any(|(name, says)| *name == figure && says.contains("absent"));
+    let plan = &case.plan;
+    let stream = plan.classes.iter().any(|class| class.arrivals.is_some());
+    let nobody = plan.swarm.is_some() && plan.leechers() == 0 && !stream;
+    let class = figure.split_once('.').map(|(_, class)| class);
+    let mut sizes = plan.classes.iter().zip(plan.sizes());
+    let empty = class.is_some_and(|name| {
+        sizes.any(|(class, size)| class.name == name && size == 0 && class.arrivals.is_none())
+    });
+    if says_so || nobody || empty {
+        return Evidence::NotApplicable;
+    }
+    Evidence::Missing
+}

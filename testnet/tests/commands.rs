@@ -1,0 +1,221 @@
+//! The scenario commands as a user has them: what goes where, and how they end.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+/// A small swarm and a small DHT, so that a run takes a moment.
+const SWARM: &str = r#"
+title = "A few peers"
+seeds = 2
+[network]
+latency = "20ms"
+[swarm]
+pieces = 32
+piece_len = "16KiB"
+file_time = "1min"
+choke_interval = "1s"
+optimistic_interval = "3s"
+discovery = "told"
+[class.seed]
+count = 1
+has = "everything"
+up = "4x"
+[class.peer]
+count = 3
+up = "1x"
+[vary]
+"class.peer.count" = [2, 4]
+[[gate]]
+figure = "ratio"
+at_most = 3
+[[gate]]
+figure = "complete"
+where = { "class.peer.count" = 4 }
+at_least = 1
+"#;
+
+fn testnet(folder: &Path, line: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_testnet"))
+        .args(line)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = stdout(output);
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn the_catalogue_is_listed_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = testnet(folder.path(), &["list"]);
+    assert!(list.status.success());
+    assert!(stdout(&list).contains("fig-2-23"));
+    let objects = lines(&testnet(folder.path(), &["list", "--json"]));
+    assert_eq!(objects[0]["id"], "S01");
+    assert_eq!(objects[0]["engines"], serde_json::json!(["sim", "live"]));
+    for object in &objects {
+        let name = object["name"].as_str().unwrap();
+        let shown = testnet(folder.path(), &["show", name]);
+        // What is shown can be run as a file of one's own.
+        let copy = folder.path().join("copy.toml");
+        fs::write(&copy, &shown.stdout).unwrap();
+        let again = testnet(folder.path(), &["show", "copy.toml"]);
+        assert_eq!(again.stdout, shown.stdout);
+    }
+    let keys = testnet(folder.path(), &["keys"]);
+    assert!(stdout(&keys).contains("| `piece_len` | a size such as"));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = SWARM.replace("pieces = 32", "peices = 32");
+    fs::write(folder.path().join("mine.toml"), wrong).unwrap();
+    let rows: [(&[&str], &str); 8] = [
+        (
+            &["run", "mine.toml"],
+            "mine.toml:7:1: unknown key of [swarm] `peices`; did you mean `pieces`?",
+        ),
+        (&["run", "fig-2-32"], "did you mean `fig-2-23`?"),
+        (&["run", "nothing.toml"], "nothing.toml: "),
+        (
+            &[
+                "run",
+                "fig-2-23",
+                "--set",
+                "peer.count=3",
+                "--set",
+                "pieces=0",
+            ],
+            "--set pieces=0: `swarm.pieces` cannot be `0`",
+        ),
+        (
+            &["run", "fig-2-23", "--set", "up=1x"],
+            "`up` may be any of class.seed.up, class.peer.up",
+        ),
+        (&["run", "dht-scale", "--seeds", "0"], "--seeds"),
+        (
+            &["run", "dht-scale", "--engine", "real"],
+            "possible values: sim, live",
+        ),
+        (&["figure", "2.24"], "possible values: 2.23"),
+    ];
+    for (line, part) in rows {
+        let output = testnet(folder.path(), line);
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        let error = stderr(&output);
+        assert!(error.contains(part), "{line:?}: {error}");
+        assert!(output.stdout.is_empty(), "{line:?}");
+    }
+}
+
+#[test]
+fn a_run_says_its_points_and_its_gates_and_can_be_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("mine.toml"), SWARM).unwrap();
+    let line = ["run", "mine.toml", "--json", "--report", "out"];
+    let output = testnet(folder.path(), &line);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let objects = lines(&output);
+    // Two cases, two seeds each, two gates.
+    assert_eq!(objects.len(), 6);
+    for (at, point) in objects[..4].iter().enumerate() {
+        assert_eq!(point["scenario"], "mine");
+        assert_eq!(point["engine"], "sim");
+        assert_eq!(point["architecture"], "p2p");
+        assert_eq!(point["n"], [2, 2, 4, 4][at]);
+        assert_eq!(point["class.peer.count"], point["n"]);
+        assert_eq!(point["seed"], [1, 2, 1, 2][at]);
+        for key in [
+            "seconds",
+            "bound",
+            "lb",
+            "ratio",
+            "cpu",
+            "complete",
+            "wall_seconds",
+        ] {
+            assert!(point[key].is_f64(), "{key} in {point}");
+        }
+        let ratio = point["seconds"].as_f64().unwrap() / point["lb"].as_f64().unwrap();
+        assert!(
+            (ratio - point["ratio"].as_f64().unwrap()).abs() < 0.05,
+            "{point}"
+        );
+    }
+    assert_eq!(objects[4]["gate"], "ratio at most 3");
+    assert_eq!(
+        objects[5]["gate"],
+        "complete at least 1 where class.peer.count = 4"
+    );
+    assert_eq!(objects[5]["figure"], 1.0);
+    assert!(objects[4]["verdict"] == "pass" && objects[5]["verdict"] == "pass");
+
+    // The folder has all that a replay needs, wherever it is taken.
+    fs::remove_file(folder.path().join("mine.toml")).unwrap();
+    let again = testnet(folder.path(), &["replay", "out"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(stdout(&again).trim(), "identical: 4 of 4 runs");
+
+    let saved = folder.path().join("out/outcome.json");
+    let mut outcome: Value = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
+    outcome["cases"][1]["runs"][0]["cost"]["trace"] = "0123456789abcdef".into();
+    fs::write(&saved, outcome.to_string()).unwrap();
+    let differs = testnet(
+        folder.path(),
+        &["replay", "out/outcome.json", "--threads", "1"],
+    );
+    assert_eq!(differs.status.code(), Some(5));
+    let said = stdout(&differs);
+    assert!(
+        said.contains("differs: class.peer.count = 4, seed 1"),
+        "{said}"
+    );
+    assert!(said.contains("not identical: 3 of 4 runs"), "{said}");
+}
+
+#[test]
+fn a_gate_that_fails_ends_with_three_and_tells_how_to_see_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let strict = SWARM.replace("at_most = 3", "at_most = 0.5");
+    fs::write(folder.path().join("my file.toml"), strict).unwrap();
+    let line = [
+        "run",
+        "my file.toml",
+        "--set",
+        "peer.count=2",
+        "--seeds",
+        "1",
+        "--seed",
+        "9",
+    ];
+    let output = testnet(folder.path(), &line);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("fail     ratio at most 0.5"), "{text}");
+    assert!(text.contains("not run  complete at least 1"), "{text}");
+    assert!(
+        text.contains("The choker decides every 1 s (0.1 of the field's 10 s)"),
+        "{text}"
+    );
+    let again = "again: testnet run 'my file.toml' --seed 9 --seeds 1 --set peer.count=2";
+    assert!(text.contains(again), "{text}");
+    assert!(text.contains("M events/s/core"), "{text}");
+}
