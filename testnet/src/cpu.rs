@@ -61,6 +61,14 @@ impl CpuMeter {
     }
 }
 
+/// The process's largest resident memory so far, bytes; 0 where the system does not tell.
+pub fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
 #[cfg(unix)]
 fn process_time() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};

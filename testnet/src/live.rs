@@ -1,20 +1,37 @@
-//! A live network: full nodes with real sockets in one process, each on an address of its own, for
-//! programs on the same machine to join.
+//! Real sockets: a live network for programs on the same machine to join, and [`scenario`], which
+//! runs the plans of the lab on live nodes.
 //!
-//! It owns its sessions and nothing else; what is done on the network is the caller's. One process
-//! per thousand nodes works because a node without torrents is a task and two sockets.
+//! A [`LiveNetwork`] is full nodes in one process, each on an address of its own. It owns its
+//! sessions and nothing else; what is done on the network is the caller's. One process per thousand
+//! nodes works because a node without torrents is a task and two sockets.
+
+mod content;
+mod dht;
+pub(crate) mod figures;
+mod members;
+mod namespaces;
+pub mod node;
+pub mod scenario;
+mod swarm;
+mod world;
 
 use std::{
+    io,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
 
 use mainswarm::{
+    metainfo::create::CreateError,
     network::Network,
     session::{Session, SessionConfig, SessionError},
 };
 use tokio::{task::JoinSet, time::timeout};
+
+pub(crate) use self::content::same_bytes;
+use crate::units::bytes;
 
 /// Why a live network could not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +53,88 @@ pub enum LiveError {
         /// Why.
         source: SessionError,
     },
+    /// Real sockets, or these ones, cannot do it.
+    #[error("{what} cannot be had live: {why}; {remedy}")]
+    Unsupported {
+        /// What of the scenario.
+        what: String,
+        /// Why not.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The disk is too small.
+    #[error(
+        "{} has {} free and the run needs {} for the file and its copies; free some space, choose \
+         another folder (TMPDIR), or make the file smaller",
+        dir.display(), bytes(*free), bytes(*needed)
+    )]
+    Space {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes that the run needs.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The file or a copy could not be written or read back.
+    #[error("{path}: {source}; check the disk, or choose another folder (TMPDIR)")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be described as a torrent.
+    #[error("no torrent can be made: {0}; change the pieces or their length")]
+    Torrent(#[from] CreateError),
+    /// A copy is not the file.
+    #[error("the copy of node {node} differs from the file, although every piece was verified")]
+    Differs {
+        /// Whose.
+        node: usize,
+    },
+    /// The kernel refused a part of the network.
+    #[error(
+        "`{command}` failed: {text}; namespaces need root, iproute2, and a Linux with veth and tbf"
+    )]
+    Setup {
+        /// What was run.
+        command: String,
+        /// What it said.
+        text: String,
+    },
+    /// A program is missing.
+    #[error("cannot start {program}: {source}; install it, or check that it can be run")]
+    Spawn {
+        /// Which.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A node failed.
+    #[error("node {node}: {why}")]
+    Member {
+        /// Which, counted from 0; 0 is the router.
+        node: usize,
+        /// What it said.
+        why: String,
+    },
+    /// The nodes did not find into the DHT.
+    #[error(
+        "{missing} of {nodes} nodes did not join the DHT within {limit:?}; is this machine overloaded?"
+    )]
+    NotJoined {
+        /// How many.
+        missing: usize,
+        /// Of how many.
+        nodes: usize,
+        /// The time they had.
+        limit: Duration,
+    },
+    /// Ctrl-C, or a request to end.
+    #[error("interrupted; everything that the run made is removed")]
+    Interrupted,
 }
 
 /// IPv4 addresses that are given out one after another.
@@ -50,6 +149,12 @@ impl AddressRange {
     pub const LOOPBACK: Self = Self {
         first: 0x7f01_0001,
         last: 0x7f01_ffff,
+    };
+
+    /// 127.3.0.0/16, for scenarios: a network and a demo may run at the same time.
+    pub(crate) const SCENARIOS: Self = Self {
+        first: 0x7f03_0001,
+        last: 0x7f03_ffff,
     };
 
     /// The addresses in order. Those that end in 0 or 255 are left out: they name a network or its

@@ -9,7 +9,7 @@ mod report;
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,7 +34,7 @@ pub use report::{Bounds, PeerResult, Plan, Report};
 
 use crate::{
     cpu::CpuMeter,
-    live::{AddressRange, LiveError, LiveNetwork, stop_all},
+    live::{AddressRange, LiveError, LiveNetwork, same_bytes, stop_all},
 };
 
 /// Nodes that hold the DHT together beside the seed and its peers.
@@ -324,26 +324,6 @@ async fn compare_all(
 
 const CHUNK: usize = 1 << 20;
 
-fn same_bytes(left: &Path, right: &Path) -> io::Result<bool> {
-    let (left, right) = (File::open(left)?, File::open(right)?);
-    if left.metadata()?.len() != right.metadata()?.len() {
-        return Ok(false);
-    }
-    let mut left = BufReader::with_capacity(CHUNK, left);
-    let mut right = BufReader::with_capacity(CHUNK, right);
-    let (mut a, mut b) = (vec![0; CHUNK], vec![0; CHUNK]);
-    loop {
-        let len = left.read(&mut a)?;
-        if len == 0 {
-            return Ok(true);
-        }
-        right.read_exact(&mut b[..len])?;
-        if a[..len] != b[..len] {
-            return Ok(false);
-        }
-    }
-}
-
 /// Runs file work where it stops no task.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -356,27 +336,5 @@ fn file_error(plan: Plan, path: &Path, source: io::Error) -> DemoError {
         path: path.to_owned(),
         source,
         needed: plan.size.saturating_mul(plan.peers as u64 + 1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_other_byte_or_length_is_a_difference() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        let mut bytes = vec![7u8; 2 * CHUNK + 5];
-        std::fs::write(path("a"), &bytes).unwrap();
-        std::fs::write(path("b"), &bytes).unwrap();
-        assert!(same_bytes(&path("a"), &path("b")).unwrap());
-        bytes[2 * CHUNK + 4] = 8;
-        std::fs::write(path("b"), &bytes).unwrap();
-        assert!(!same_bytes(&path("a"), &path("b")).unwrap());
-        bytes.pop();
-        std::fs::write(path("b"), &bytes).unwrap();
-        assert!(!same_bytes(&path("a"), &path("b")).unwrap());
-        assert!(same_bytes(&path("a"), &path("c")).is_err());
     }
 }

@@ -1,0 +1,378 @@
+//! What the nodes of an exported scenario wrote, read back into figures.
+//!
+//! The output of `mainswarm … --json` is one object a line. Which node a line is of is told by a
+//! line of its own (`{"testnet": …, "class": "peer", "index": 3}`, as exports print it first), by
+//! what a runner puts before each line (`[pod/x-peer-3-ab/node]`, `peer-3  |`), or by the file's
+//! name (`peer-3.log`, `hosts/peer-3/mainswarm.1000.stdout`).
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    live::figures::{self, Member},
+    outcome::{CaseOutcome, Outcome, Run},
+    runner::judge::judge,
+    scenario::{Case, Engine, Plan, Scenario},
+};
+
+/// Why logs cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// A file or folder could not be read.
+    #[error(
+        "cannot read {path}: {source}; name the folder or the files that hold the nodes' output"
+    )]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No line was a node's.
+    #[error(
+        "no line of a node in {files} files; keep the standard output of `mainswarm … --json`, \
+         one file for each node, or what the runner's `logs` prints"
+    )]
+    Nothing {
+        /// How many files were read.
+        files: usize,
+    },
+    /// The scenario has no such case.
+    #[error("the scenario has {cases} cases, and no number {case}; they count from 1")]
+    NoCase {
+        /// What was asked for.
+        case: usize,
+        /// How many there are.
+        cases: usize,
+    },
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct Collected {
+    /// The figures and verdicts, in the form of a run.
+    pub outcome: Outcome,
+    /// Lines that are not a node's, as `file:line: why`.
+    pub bad_lines: Vec<String>,
+}
+
+/// Reads the logs below `paths`: the output of one run of `scenario`'s case number `case`, counted
+/// from 1 as an export's folders are.
+pub fn read(
+    scenario: &Scenario,
+    case: usize,
+    paths: &[PathBuf],
+) -> Result<Collected, CollectError> {
+    let cases = scenario.cases.len();
+    let index = case.checked_sub(1).filter(|index| *index < cases);
+    let Some(index) = index else {
+        return Err(CollectError::NoCase { case, cases });
+    };
+    let of = &scenario.cases[index];
+    let mut files = Vec::new();
+    for path in paths {
+        list(path, &mut files)?;
+    }
+    files.sort();
+    let mut logs = Logs::new(&of.plan);
+    for path in &files {
+        let text = fs::read(path).map_err(|source| CollectError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        logs.read(path, &String::from_utf8_lossy(&text));
+    }
+    if logs.understood == 0 {
+        let files = files.len();
+        return Err(CollectError::Nothing { files });
+    }
+    let run = logs.run(&of.plan);
+    Ok(Collected {
+        outcome: outcome(scenario, of, run),
+        bad_lines: logs.bad,
+    })
+}
+
+fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), CollectError> {
+    let failed = |source| CollectError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?.path();
+        let ending = entry.extension().and_then(|ending| ending.to_str());
+        // Beside a node's output a runner keeps much else of it.
+        if entry.is_dir() || matches!(ending, Some("stdout" | "log" | "jsonl" | "json" | "txt")) {
+            list(&entry, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// A node's class, by its name in the export, and its number.
+type Name = (String, usize);
+
+/// The lines that say something about a run, each by what only it has.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    /// Who writes, as an export's shell says.
+    Header {
+        #[serde(rename = "testnet")]
+        _testnet: String,
+        class: String,
+        index: usize,
+        seed: u64,
+    },
+    /// `mainswarm get`: it has everything.
+    Got {
+        seconds: f64,
+        #[serde(rename = "pieces")]
+        _pieces: u32,
+    },
+    /// `mainswarm share`: it has something to give.
+    Shares {
+        #[serde(rename = "magnet")]
+        _magnet: String,
+    },
+    /// A lookup begins, as an export's shell says.
+    Lookup {
+        #[serde(rename = "lookup")]
+        _lookup: String,
+    },
+    /// `mainswarm dht peers`: a peer.
+    Peer {
+        #[serde(rename = "peer")]
+        _peer: String,
+    },
+    /// `mainswarm dht node`.
+    Event { event: String },
+}
+
+struct Logs {
+    classes: Vec<String>,
+    nodes: BTreeMap<Name, Node>,
+    bad: Vec<String>,
+    understood: usize,
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    took: Option<f64>,
+    joined_dht: bool,
+    /// For each lookup whether it found somebody.
+    lookups: Vec<bool>,
+}
+
+impl Logs {
+    fn new(plan: &Plan) -> Self {
+        let mut classes: Vec<String> = plan.classes.iter().map(|c| c.name.clone()).collect();
+        classes.extend(["router", "node", "announcer", "seeker"].map(str::to_owned));
+        // `slow-peer-3` is no `peer`.
+        classes.sort_by_key(|class| std::cmp::Reverse(class.len()));
+        Self {
+            classes,
+            nodes: BTreeMap::new(),
+            bad: Vec::new(),
+            understood: 0,
+            seed: None,
+        }
+    }
+
+    fn read(&mut self, path: &Path, text: &str) {
+        let of_file = path.iter().rev().find_map(|part| self.name(part.to_str()?));
+        // Who a writer of this file is: by what stands before its lines, the file's only one
+        // without.
+        let mut writers: BTreeMap<String, Name> = BTreeMap::new();
+        let mut looked = false;
+        for (number, line) in text.lines().enumerate() {
+            let Some(start) = line.find('{') else {
+                if !line.trim().is_empty() {
+                    self.complain(path, number, "not JSON");
+                }
+                continue;
+            };
+            let (before, object) = line.split_at(start);
+            let before = before.trim();
+            let parsed = match serde_json::from_str::<Line>(object) {
+                Ok(parsed) => parsed,
+                Err(error) if error.is_data() => {
+                    self.complain(path, number, "no line of a node that says something known");
+                    continue;
+                }
+                Err(error) => {
+                    self.complain(path, number, &error.to_string());
+                    continue;
+                }
+            };
+            let by_prefix = (!before.is_empty()).then(|| self.name(before)).flatten();
+            let writer = writers
+                .get(before)
+                .cloned()
+                .or(by_prefix)
+                .or(of_file.clone());
+            if let Line::Header {
+                class, index, seed, ..
+            } = parsed
+            {
+                // Replicas of compose do not know their number, what stands before them does.
+                let index = self.name(before).map_or(index, |(_, index)| index);
+                writers.insert(before.to_owned(), (class, index));
+                self.seed = Some(seed - (index as u64).min(seed)).or(self.seed);
+                self.understood += 1;
+                continue;
+            }
+            let Some(writer) = writer else {
+                self.complain(path, number, "which node wrote it is not said");
+                continue;
+            };
+            self.understood += 1;
+            looked |= matches!(parsed, Line::Peer { .. });
+            self.take(writer, parsed);
+        }
+        // A lookup of a process of its own that found nobody says nothing at all.
+        if let Some(seeker) = of_file.filter(|(class, _)| class == "seeker")
+            && writers.is_empty()
+        {
+            self.understood += 1;
+            self.nodes.entry(seeker).or_default().lookups.push(looked);
+        }
+    }
+
+    fn take(&mut self, writer: Name, line: Line) {
+        let node = self.nodes.entry(writer).or_default();
+        match line {
+            Line::Got { seconds, .. } => node.took = Some(seconds),
+            Line::Lookup { .. } => node.lookups.push(false),
+            Line::Peer { .. } => {
+                if let Some(last) = node.lookups.last_mut() {
+                    *last = true;
+                }
+            }
+            Line::Event { event } => node.joined_dht |= event == "bootstrapped",
+            Line::Shares { .. } | Line::Header { .. } => {}
+        }
+    }
+
+    fn complain(&mut self, path: &Path, line: usize, why: &str) {
+        self.bad
+            .push(format!("{}:{}: {why}", path.display(), line + 1));
+    }
+
+    /// The node that a text names: `x-peer-3-ab` is peer 3.
+    fn name(&self, text: &str) -> Option<Name> {
+        self.classes.iter().find_map(|class| {
+            text.match_indices(class.as_str()).find_map(|(at, _)| {
+                let starts = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+                let rest = text[at + class.len()..].strip_prefix(['-', '_'])?;
+                let digits =
+                    rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+                let index = rest[..digits].parse().ok()?;
+                starts.then(|| (class.clone(), index))
+            })
+        })
+    }
+
+    fn run(&self, plan: &Plan) -> Run {
+        let mut run = match &plan.swarm {
+            Some(swarm) => {
+                let members = self.members(plan);
+                let end = |member: &Member| Some(member.joined? + member.took?);
+                let ended = members.iter().filter_map(end).fold(0.0, f64::max);
+                figures::swarm(plan, swarm, &members, ended)
+            }
+            None => Run::default(),
+        };
+        run.seed = self.seed.unwrap_or_default();
+        if let Some(dht) = &plan.dht {
+            let nodes = self.nodes.iter().filter(|((class, _), _)| class == "node");
+            let joined: Vec<bool> = nodes.map(|(_, node)| node.joined_dht).collect();
+            let share = |flags: &[bool], of: usize| {
+                let yes = flags.iter().filter(|flag| **flag).count();
+                yes as f64 / of.max(1) as f64
+            };
+            if !joined.is_empty() {
+                let others = dht.routers.max(1) + dht.announces;
+                let of = dht.nodes.saturating_sub(others) as usize;
+                run.figures
+                    .insert("joined".into(), share(&joined, of.max(joined.len())));
+            }
+            let lookups: Vec<bool> = self
+                .nodes
+                .values()
+                .flat_map(|node| node.lookups.iter().copied())
+                .collect();
+            if !lookups.is_empty() {
+                run.figures
+                    .insert("success".into(), share(&lookups, lookups.len()));
+            }
+        }
+        run
+    }
+
+    /// The members that the plan has, with what is known of each. Those of whom nothing is known
+    /// are there as well: they never finished.
+    fn members(&self, plan: &Plan) -> Vec<Member> {
+        let mut members = Vec::new();
+        for (number, class) in plan.classes.iter().enumerate() {
+            let mut found: Vec<Option<f64>> = self
+                .nodes
+                .iter()
+                .filter(|((name, _), _)| *name == class.name)
+                .map(|(_, node)| node.took)
+                .collect();
+            found.resize(found.len().max(class.count), None);
+            let count = found.len().max(1) as f64;
+            members.extend(found.into_iter().enumerate().map(|(index, took)| {
+                let within = class.join_within.as_secs_f64() * index as f64 / count;
+                Member {
+                    class: number,
+                    joined: Some(class.join_at.as_secs_f64() + within),
+                    took,
+                    left: None,
+                    has: f64::from(u8::from(took.is_some())),
+                }
+            }));
+        }
+        members
+    }
+}
+
+fn outcome(scenario: &Scenario, case: &Case, run: Run) -> Outcome {
+    let cases = vec![CaseOutcome {
+        settings: case.settings.clone(),
+        runs: vec![run],
+    }];
+    let only = Scenario {
+        cases: vec![case.clone()],
+        ..scenario.clone()
+    };
+    let judged = judge(&only, Engine::Live, &cases, &[]);
+    let mut notes = vec![
+        "Collected from the output of an exported run; each time counts from the start of its \
+         program."
+            .to_owned(),
+    ];
+    notes.extend(judged.notes);
+    Outcome {
+        scenario: scenario.name.clone(),
+        title: scenario.title.clone(),
+        engine: Engine::Live.name().into(),
+        parameters: scenario.parameters.clone(),
+        notes,
+        cases,
+        verdicts: judged.verdicts,
+        replay: format!("testnet collect {}", scenario.name),
+    }
+}

@@ -1,0 +1,125 @@
+//! Scenarios as the files of other runners, for users who outgrow one machine.
+//!
+//! Text generation alone: every host, rate, delay and time follows from the scenario, and the
+//! commands are those of `mainswarm`. What a runner cannot carry over is said at the top of its
+//! file; what would make it another experiment is an error. [`crate::collect`] reads the output of
+//! such a run.
+
+mod containers;
+mod script;
+mod shadow;
+mod yaml;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use crate::scenario::Scenario;
+
+/// Which runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Shadow: real programs in a simulated network.
+    Shadow,
+    /// Kubernetes.
+    Kubernetes,
+    /// Docker compose.
+    Compose,
+}
+
+/// The text names no target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a target; use `shadow`, `k8s` or `compose`")]
+pub struct UnknownTarget;
+
+impl FromStr for Target {
+    type Err = UnknownTarget;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTarget> {
+        match text {
+            "shadow" => Ok(Self::Shadow),
+            "k8s" | "kubernetes" => Ok(Self::Kubernetes),
+            "compose" => Ok(Self::Compose),
+            _ => Err(UnknownTarget),
+        }
+    }
+}
+
+/// Why a scenario cannot be exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The program that the files start cannot do it.
+    #[error("{what} cannot be exported: {why}; {remedy}")]
+    Unsupported {
+        /// What of the scenario.
+        what: String,
+        /// Why not.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}; choose another folder with -o")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The seed of every export: whoever wants another one changes it in the file.
+const SEED: u64 = 1;
+
+/// Writes the files of every case below `out` and says which. A scenario of one case has its files
+/// there, one of several has a folder for each, by number.
+pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<PathBuf>, ExportError> {
+    let mut written = Vec::new();
+    let several = scenario.cases.len() > 1;
+    // A case that cannot be exported is found before anything is written.
+    let mut all = Vec::new();
+    for (number, case) in scenario.cases.iter().enumerate() {
+        let (name, folder) = if several {
+            let number = number + 1;
+            (
+                format!("{}-{number}", scenario.name),
+                out.join(format!("case-{number}")),
+            )
+        } else {
+            (scenario.name.clone(), out.to_owned())
+        };
+        let script = script::script(scenario, case, label(&name), SEED)?;
+        let files = match target {
+            Target::Shadow => shadow::files(&script, &case.plan.network),
+            Target::Kubernetes => containers::kubernetes(&script, &case.plan),
+            Target::Compose => containers::compose(&script, &case.plan),
+        };
+        all.push((folder, files));
+    }
+    for (folder, files) in all {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ExportError::Write { path, source }
+        };
+        fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        for (name, text) in files {
+            let path = folder.join(name);
+            fs::write(&path, text).map_err(failed(&path))?;
+            written.push(path);
+        }
+    }
+    Ok(written)
+}
+
+/// A name of lower-case letters, digits and dashes.
+fn label(name: &str) -> String {
+    let plain = |c: char| {
+        let c = c.to_ascii_lowercase();
+        if c.is_ascii_alphanumeric() { c } else { '-' }
+    };
+    let label: String = name.chars().map(plain).collect();
+    format!("testnet-{}", label.trim_matches('-'))
+}
