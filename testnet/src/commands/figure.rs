@@ -1,17 +1,17 @@
 //! `testnet figure 2.23`: the textbook's figure, measured.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use mainswarm_testnet::{
     bound,
     outcome::{CaseOutcome, Outcome},
     report,
-    scenario::{Architecture, Choice, Engine, Plan, SwarmPlan, catalogue},
+    scenario::{Architecture, Engine, Plan, SwarmPlan, catalogue},
 };
 
 use super::{
-    run::{Done, Job, LiveArgs, cost, gates, json},
+    run::{BatchArgs, Done, cost, gates, json},
     table::{Table, number, spread},
     terminal::{DISK, GATE_FAILED, USAGE, fail, print_line},
 };
@@ -24,29 +24,8 @@ pub(crate) struct FigureArgs {
     /// Virtual time, real sockets, or one after the other in one figure
     #[arg(long, value_enum, default_value = "sim")]
     engine: Engines,
-    /// What everything random follows from: the first of --seeds
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=u64::MAX / 2))]
-    seed: u64,
-    /// Runs of every point, each with a seed of its own
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    seeds: Option<u64>,
-    /// Put a value in place of the scenario's: `class.peer.count=10,20`
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Few points, for seconds
-    #[arg(long)]
-    quick: bool,
-    /// Threads [default: one for each core]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    threads: Option<u64>,
-    /// Write the figure as a page, SVG, PNG and JSON into a folder
-    #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
-    /// One JSON object a line: each point and seed, then each gate
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    live: LiveArgs,
+    batch: BatchArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,24 +58,13 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
             Ok(source) => source,
             Err(error) => return fail(&error, USAGE),
         };
-        let job = Job {
-            source,
-            choice: Choice {
-                engine: *engine,
-                quick: args.quick,
-                set: args.set.clone(),
-            },
-            seed: args.seed,
-            seeds: args.seeds,
-            threads: args.threads,
-            live: args.live.options(),
-        };
+        let job = args.batch.job(source, *engine);
         let done = match job.execute() {
             Ok(done) => done,
             Err(code) => return code,
         };
         holds &= done.finished.holds();
-        let printed = match args.json {
+        let printed = match args.batch.json {
             true => json(&done),
             false => print_line(text(&done).trim_end()) && print_line(""),
         };
@@ -105,12 +73,12 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
         }
         outcomes.push(done.finished.outcome);
     }
-    if let Some(dir) = &args.report {
+    if let Some(dir) = &args.batch.report {
         let page = match report::figure_2_23(&outcomes, dir) {
             Ok(page) => page,
             Err(error) => return fail(&error, DISK),
         };
-        match args.json {
+        match args.batch.json {
             true => eprintln!("figure: {}", page.display()),
             false => {
                 print_line(&format!("figure: {}", page.display()));
@@ -218,7 +186,7 @@ fn equations(plan: &Plan, swarm: &SwarmPlan) -> Option<[f64; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use mainswarm_testnet::scenario::parse;
+    use mainswarm_testnet::scenario::{Choice, parse};
 
     use super::*;
 

@@ -36,6 +36,13 @@ pub(crate) struct RunArgs {
     /// Virtual time, or real sockets on this machine
     #[arg(long, value_enum, default_value = "sim")]
     engine: EngineArg,
+    #[command(flatten)]
+    batch: BatchArgs,
+}
+
+/// How a scenario is run, whatever is made of it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BatchArgs {
     /// What everything random follows from: the first of --seeds
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=u64::MAX / 2))]
     seed: u64,
@@ -51,14 +58,31 @@ pub(crate) struct RunArgs {
     /// Threads [default: one for each core]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
-    /// Write a page, figures and outcome.json into a folder
+    /// Write a page, figures and JSON into a folder
     #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
     /// One JSON object a line: each run, then each gate
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     live: LiveArgs,
+}
+
+impl BatchArgs {
+    pub(super) fn job(&self, source: Source, engine: Engine) -> Job {
+        Job {
+            source,
+            choice: Choice {
+                engine,
+                quick: self.quick,
+                set: self.set.clone(),
+            },
+            seed: self.seed,
+            seeds: self.seeds,
+            threads: self.threads,
+            live: self.live.options(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -122,18 +146,7 @@ impl RunArgs {
     }
 
     pub(super) fn job(&self, source: Source) -> Job {
-        Job {
-            source,
-            choice: Choice {
-                engine: self.engine.engine(),
-                quick: self.quick,
-                set: self.set.clone(),
-            },
-            seed: self.seed,
-            seeds: self.seeds,
-            threads: self.threads,
-            live: self.live.options(),
-        }
+        self.batch.job(source, self.engine.engine())
     }
 
     pub(super) fn scenario(&self) -> &str {
@@ -155,12 +168,12 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         Ok(done) => done,
         Err(code) => return code,
     };
-    let printed = match args.json {
+    let printed = match args.batch.json {
         true => json(&done),
         false => print_line(text(&done).trim_end()),
     };
-    if let Some(dir) = &args.report
-        && let Err(code) = write_report(&done.finished.outcome, &job.source, dir, args.json)
+    if let Some(dir) = &args.batch.report
+        && let Err(code) = write_report(&done.finished.outcome, &job.source, dir, args.batch.json)
     {
         return code;
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use mainswarm::session::SessionError;
-use mainswarm_testnet::live::LiveError;
+use mainswarm_testnet::{interrupt::interrupted, live::LiveError};
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -60,34 +60,6 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Opti
         outcome = work => Some(outcome),
         () = interrupted() => None,
     }
-}
-
-pub(crate) async fn interrupted() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = ctrl_c => {}
-        () = terminated() => {}
-    }
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signals) => {
-            signals.recv().await;
-        }
-        Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
 }
 
 /// Set by the first Ctrl-C: no further run is begun.

@@ -35,7 +35,6 @@ use tokio::{
 use super::{
     LiveError,
     content::workdir,
-    figures::quantile,
     members::Members,
     node::{Found, Order, Said, Spec},
     scenario::{LiveOptions, cost},
@@ -47,6 +46,7 @@ use crate::{
     experiment::Progress,
     outcome::Run,
     scenario::{Action, DhtPlan, DhtStart, Plan, Session},
+    statistics::percentile,
 };
 
 /// Runs the DHT half of a plan.
@@ -639,7 +639,7 @@ impl<'a> Lab<'a> {
             "joined".into(),
             (joins.len() as f64 / nodes as f64).min(1.0),
         );
-        if let Some(seconds) = quantile(&joins, 0.99) {
+        if let Some(seconds) = percentile(&joins, 99) {
             figures.insert("connected_seconds".into(), seconds);
         }
         let all: u64 = self.nodes.iter().map(|node| node.queries).sum();
@@ -707,15 +707,15 @@ impl<'a> Lab<'a> {
         set("success", Some(share(&looks)));
         set("hops", Some(hops / count));
         set("queries", Some(queries.iter().sum::<f64>() / count));
-        set("queries_p95", quantile(&queries, 0.95));
-        for (name, part) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-            let value = quantile(&first, part).map(|seconds| seconds * 1000.0);
-            set(&format!("first_ms_{name}"), value);
+        set("queries_p95", percentile(&queries, 95));
+        for percent in [50, 90, 99] {
+            let value = percentile(&first, percent).map(|seconds| seconds * 1000.0);
+            set(&format!("first_ms_p{percent}"), value);
         }
         let done = sorted(results.iter().map(|found| found.seconds).collect());
-        for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
-            let value = quantile(&done, part).map(|seconds| seconds * 1000.0);
-            set(&format!("done_ms_{name}"), value);
+        for percent in [50, 99] {
+            let value = percentile(&done, percent).map(|seconds| seconds * 1000.0);
+            set(&format!("done_ms_p{percent}"), value);
         }
         run.series.first_peer = first;
         run.series.lookup_done = done;

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    bound,
     outcome::{Bounds, Completion, Run},
     scenario::{Architecture, Behaviour, Class, Plan, SwarmPlan},
+    statistics::mean,
 };
 
 /// What is known of a member. Times in seconds since the run began.
@@ -217,7 +217,6 @@ impl Sheet<'_> {
 
 /// What no network could do faster, if all came at once.
 fn bounds(plan: &Plan, swarm: &SwarmPlan, members: &[Member]) -> Option<Bounds> {
-    let f = swarm.file_len() as f64;
     let (mut us, mut ups, mut dmin) = (0.0, Vec::new(), f64::INFINITY);
     for member in members {
         let class = &plan.classes[member.class];
@@ -233,19 +232,7 @@ fn bounds(plan: &Plan, swarm: &SwarmPlan, members: &[Member]) -> Option<Bounds> 
     if ups.is_empty() || us <= 0.0 || endless {
         return None;
     }
-    Some(match swarm.architecture {
-        Architecture::PeerToPeer => Bounds {
-            fluid: bound::p2p_fluid(f, us, &ups, dmin),
-            lb: bound::lb(f, swarm.pieces, us, &ups, dmin),
-        },
-        Architecture::ClientServer => {
-            let least = bound::client_server(ups.len(), f, us, dmin);
-            Bounds {
-                fluid: least,
-                lb: least,
-            }
-        }
-    })
+    Some(swarm.bounds(us, &ups, dmin))
 }
 
 fn set(figures: &mut Figures, name: &str, value: Option<f64>) {
@@ -254,19 +241,9 @@ fn set(figures: &mut Figures, name: &str, value: Option<f64>) {
     }
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
 fn done_share<'a>(members: impl Iterator<Item = &'a Member>) -> Option<f64> {
     let done = members.map(|member| f64::from(u8::from(member.took.is_some())));
     mean(&done.collect::<Vec<_>>())
-}
-
-/// The value that this share of sorted values stays below.
-pub(super) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    sorted.get((share * last as f64).round() as usize).copied()
 }
 
 #[cfg(test)]

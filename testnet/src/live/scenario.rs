@@ -17,6 +17,7 @@ use super::{LiveError, dht, swarm, world::World};
 use crate::{
     cpu::{CpuMeter, peak_memory},
     experiment::Progress,
+    interrupt::interrupted,
     outcome::Run,
     scenario::{Action, Architecture, Behaviour, Case, DhtStart, Plan, SwarmPlan},
 };
@@ -294,31 +295,3 @@ fn check_swarm(plan: &Plan, swarm: &SwarmPlan) -> Result<(), LiveError> {
 
 const MAX_MEMBERS: usize = 1000;
 const MAX_DHT_NODES: u32 = 2000;
-
-async fn interrupted() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = ctrl_c => {}
-        () = terminated() => {}
-    }
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signals) => {
-            signals.recv().await;
-        }
-        Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
-}

@@ -2,7 +2,10 @@
 
 use plotters::prelude::RGBColor;
 
-use crate::outcome::{CaseOutcome, Hop, Run};
+use crate::{
+    outcome::{CaseOutcome, Hop, Run},
+    statistics::percentile,
+};
 
 use super::{
     ReportError,
@@ -56,7 +59,7 @@ pub(super) fn latency(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError>
             let Some(time) = percentile(&times, percent) else {
                 continue;
             };
-            let at = (time * 1000.0, f64::from(percent) / 100.0);
+            let at = (time * 1000.0, percent as f64 / 100.0);
             labels.push(Mark::Point(at, Shape::Dot, Ink::of(colour).width(4.0)));
             // Right of the 99th percentile is the rest of the curve.
             let lie = if percent == 99 && lie == Lie::Right {
@@ -99,12 +102,6 @@ fn distribution(times: &[f64]) -> Vec<Point> {
     points
         .map(|(index, time)| (time * 1000.0, (index as f64 + 1.0) / all))
         .collect()
-}
-
-/// The least time that so many per cent do not exceed.
-fn percentile(times: &[f64], percent: u32) -> Option<f64> {
-    let rank = (times.len() * percent as usize).div_ceil(100);
-    times.get(rank.saturating_sub(1)).copied()
 }
 
 /// Paths that are drawn; more make one grey area.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mainswarm::torrent::PieceOrder;
 
-use crate::sim::Delay;
 pub use crate::sim::adversary::{AttackAnswer, AttackKind};
+use crate::{bound, outcome::Bounds, sim::Delay};
 
 /// One network and what happens in it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -123,6 +123,25 @@ impl SwarmPlan {
     /// u, the rate called `1x`, in bytes per second.
     pub fn base_rate(&self) -> f64 {
         self.file_len() as f64 / self.file_time.as_secs_f64()
+    }
+
+    /// What no network can beat that has a server of this upload rate, peers with these, and a
+    /// slowest download rate (all in bytes per second), if all come at once.
+    pub fn bounds(&self, server: f64, ups: &[f64], slowest: f64) -> Bounds {
+        let file = self.file_len() as f64;
+        match self.architecture {
+            Architecture::PeerToPeer => Bounds {
+                fluid: bound::p2p_fluid(file, server, ups, slowest),
+                lb: bound::lb(file, self.pieces, server, ups, slowest),
+            },
+            Architecture::ClientServer => {
+                let least = bound::client_server(ups.len(), file, server, slowest);
+                Bounds {
+                    fluid: least,
+                    lb: least,
+                }
+            }
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     outcome::{Hop, Run},
-    sim::{LookupRecord, hash::log2, report::percentile},
+    sim::{LookupRecord, hash::log2},
+    statistics::{mean, percentile, sorted},
 };
 
 /// Sums a run up.
@@ -58,8 +59,7 @@ fn judge<'a>(lab: &'a Lab<'_>) -> Vec<Judged<'a>> {
 
 fn lookups(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     let stats: Vec<_> = judged.iter().filter_map(|one| one.record.done).collect();
-    let mut asked: Vec<u32> = stats.iter().map(|stats| stats.asked).collect();
-    asked.sort_unstable();
+    let queries = sorted(stats.iter().map(|stats| stats.asked.into()));
     let hops: Vec<f64> = stats
         .iter()
         .filter_map(|stats| Some(f64::from(stats.first_peer_hops?)))
@@ -72,11 +72,8 @@ fn lookups(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
         set(run, "hops", hops);
         set(run, "hops_excess", hops - 0.70 * log10);
     }
-    let queries: Vec<f64> = asked.iter().map(|asked| f64::from(*asked)).collect();
-    if let Some(queries) = mean(&queries) {
-        set(run, "queries", queries);
-        set(run, "queries_p95", f64::from(percentile(&asked, 95)));
-    }
+    set_some(run, "queries", mean(&queries));
+    set_some(run, "queries_p95", percentile(&queries, 95));
     let first = judged.iter().filter_map(|one| one.record.first_peer);
     run.series.first_peer = sorted(first.map(|time| time.as_secs_f64()));
     let done = stats.iter().map(|stats| stats.elapsed.as_secs_f64());
@@ -86,18 +83,12 @@ fn lookups(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
         ("first_ms_p90", 90),
         ("first_ms_p99", 99),
     ] {
-        if !run.series.first_peer.is_empty() {
-            set(run, name, percentile(&run.series.first_peer, percent) * 1e3);
-        }
+        let seconds = percentile(&run.series.first_peer, percent);
+        set_some(run, name, seconds.map(|seconds| seconds * 1e3));
     }
     for (name, percent) in [("done_ms_p50", 50), ("done_ms_p99", 99)] {
-        if !run.series.lookup_done.is_empty() {
-            set(
-                run,
-                name,
-                percentile(&run.series.lookup_done, percent) * 1e3,
-            );
-        }
+        let seconds = percentile(&run.series.lookup_done, percent);
+        set_some(run, name, seconds.map(|seconds| seconds * 1e3));
     }
     if let Some(recall) = mean(&lab.notes.recall) {
         set(run, "recall", recall);
@@ -414,16 +405,6 @@ fn set_some(run: &mut Run, figure: &str, value: Option<f64>) {
     if let Some(value) = value {
         set(run, figure, value);
     }
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

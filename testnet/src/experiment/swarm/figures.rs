@@ -6,6 +6,7 @@ use super::{member::Member, roster::Kind, trial::Trial};
 use crate::{
     outcome::Bounds,
     scenario::{Class, Plan, SwarmPlan},
+    statistics::{mean, percentile, sorted},
 };
 
 /// Everything that figures are made from.
@@ -103,7 +104,11 @@ impl Findings<'_> {
             .filter(compliant)
             .filter_map(|member| member.end.first_piece);
         let firsts: Vec<f64> = firsts.map(|at| at.as_secs_f64()).collect();
-        set(figures, "first_piece_seconds", quantile(&firsts, 0.5));
+        set(
+            figures,
+            "first_piece_seconds",
+            percentile(&sorted(firsts), 50),
+        );
         let Some(Bounds { fluid, lb }) = self.bounds else {
             return;
         };
@@ -206,7 +211,7 @@ impl Findings<'_> {
         let entropy: Vec<f64> = looked
             .map(|member| member.interesting as f64 / member.looks as f64)
             .collect();
-        set(figures, "entropy_p20", quantile(&entropy, 0.2));
+        set(figures, "entropy_p20", percentile(&sorted(entropy), 20));
     }
 
     fn incentives(&self, figures: &mut Figures) {
@@ -399,20 +404,8 @@ fn set(figures: &mut Figures, name: &str, value: Option<f64>) {
     }
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
 fn greatest(values: &[f64]) -> Option<f64> {
     values.iter().copied().max_by(f64::total_cmp)
-}
-
-/// The value that this share of all stays below.
-fn quantile(values: &[f64], share: f64) -> Option<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    values.get((share * last as f64).round() as usize).copied()
 }
 
 fn share<'a>(
@@ -474,13 +467,5 @@ mod tests {
         assert_eq!(ranks(&[7.0, 1.0, 7.0, 0.0]), [2.5, 1.0, 2.5, 0.0]);
         assert_eq!(rank_correlation(&points(&[2.0, 2.0])), None);
         assert_eq!(rank_correlation(&[]), None);
-    }
-
-    #[test]
-    fn quantiles_and_means() {
-        assert_eq!(quantile(&[], 0.2), None);
-        assert_eq!(quantile(&[5.0, 1.0, 3.0, 2.0, 4.0, 0.0], 0.2), Some(1.0));
-        assert_eq!((mean(&[]), mean(&[1.0, 4.0])), (None, Some(2.5)));
-        assert_eq!(greatest(&[2.0, 9.0, 3.0]), Some(9.0));
     }
 }

@@ -4,7 +4,6 @@
 use std::{f64::consts::LN_2, time::Duration};
 
 use crate::{
-    bound,
     outcome::Bounds,
     scenario::{Architecture, Behaviour, Class, SwarmPlan},
     sim::hash::{draw, exponential},
@@ -180,20 +179,7 @@ pub(super) fn bounds(
     if ups.is_empty() || endless {
         return None;
     }
-    let file = swarm.file_len() as f64;
-    Some(match swarm.architecture {
-        Architecture::PeerToPeer => Bounds {
-            fluid: bound::p2p_fluid(file, server, &ups, slowest),
-            lb: bound::lb(file, swarm.pieces, server, &ups, slowest),
-        },
-        Architecture::ClientServer => {
-            let bound = bound::client_server(ups.len(), file, server, slowest);
-            Bounds {
-                fluid: bound,
-                lb: bound,
-            }
-        }
-    })
+    Some(swarm.bounds(server, &ups, slowest))
 }
 
 /// Bytes per second that stand for a line without limit: no computation overflows by it.
