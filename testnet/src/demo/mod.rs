@@ -27,7 +27,7 @@ use mainswarm::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     task::{JoinSet, spawn_blocking},
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 
 pub use report::{Bounds, PeerResult, Plan, Report};
@@ -133,6 +133,8 @@ pub async fn run(plan: Plan, progress: impl Fn(Progress)) -> Result<Report, Demo
     let cpu = CpuMeter::start();
     let fetched = fetch_all(plan, &sessions[1..], &magnet, dir.path(), &progress).await?;
     let cpu = cpu.share();
+    // What was sent last is counted in the next status only.
+    sleep(COUNTED).await;
     let seed_uploaded = seeding.status().borrow().stats.uploaded;
     stop_all(std::mem::take(&mut sessions)).await;
     network.shutdown().await;
@@ -322,6 +324,8 @@ async fn compare_all(
     Ok(peers)
 }
 
+/// Longer than a torrent waits before it publishes its status again.
+const COUNTED: Duration = Duration::from_millis(600);
 const CHUNK: usize = 1 << 20;
 
 /// Runs file work where it stops no task.

@@ -324,7 +324,8 @@ Eq. 2.2: the file must leave the seed once, and N copies must be uploaded by som
 a peer can pass on a piece only when it has verified all of it. last/bound below 1 on the first row
 is what the peers gained by helping; on the last row, 1 is perfect. The measured time starts when
 the peers are given the magnet, so the DHT lookup and the fetch of the metadata are part of it. The
-limiters start with one block in hand, so that no head start flatters the result.
+limiters start with one block in hand, and may run ahead by 20 ms of their rate and a block: a few
+thousandths of a run of seconds, and a ratio that little below 1 is theirs.
 ";
 
 #[cfg(test)]
