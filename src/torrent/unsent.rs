@@ -137,7 +137,30 @@ impl Unsent {
         account.stuck_since = None;
         account.left.clear();
         account.backlog = 0;
-        Some(account)
+        self.prune();
+        self.accounts.get_mut(&key)
+    }
+
+    /// Drops what lies in a queue twice or is out of date, once that is half of it: who comes, asks
+    /// for everything and goes, again and again, must not make them grow.
+    fn prune(&mut self) {
+        let (fates, most) = (&self.fates, 2 * self.fates.len());
+        let keep = |seen: &mut Bitfield, piece: PieceIndex, fits: fn(Fate) -> bool| {
+            let first = !seen.get(piece.0);
+            seen.set(piece.0);
+            first && fits(fates[piece.as_usize()])
+        };
+        let nothing = || Bitfield::empty(self.geometry.piece_count());
+        if self.pool.len() > most {
+            let mut seen = nothing();
+            self.pool
+                .retain(|piece| keep(&mut seen, *piece, |fate| fate == Fate::Fresh));
+        }
+        if self.again.len() > most {
+            let mut seen = nothing();
+            self.again
+                .retain(|piece| keep(&mut seen, *piece, |fate| matches!(fate, Fate::With(_))));
+        }
     }
 
     /// What a peer was shown; `None` is everything.

@@ -163,3 +163,32 @@ fn few_peers_are_fed_by_a_slow_line_and_all_slots_by_a_fast_one() {
     }
     assert_eq!(unsent.feeders(0), 0);
 }
+
+#[test]
+fn who_comes_asks_for_everything_and_goes_again_makes_nothing_grow() {
+    const PIECES: u32 = 50;
+    let (mut unsent, picker) = ledger(PIECES);
+    let now = Instant::now();
+    for visit in 0..20 {
+        let key = PeerKey(visit);
+        unsent.join(now, key, true);
+        for piece in unsent.geometry.pieces() {
+            unsent.on_request(key, piece);
+        }
+        unsent.release(key);
+        unsent.accounts.remove(&key);
+        let most = 3 * PIECES as usize;
+        assert!(unsent.pool.len() <= most && unsent.again.len() <= most);
+    }
+    // And every piece is still there to be handed out, once.
+    let key = PeerKey(99);
+    unsent.join(now, key, false);
+    let mut out: Vec<u32> = std::iter::from_fn(|| {
+        let piece = unsent.next(key, &picker)?;
+        unsent.show(now, key, piece);
+        Some(piece.0)
+    })
+    .collect();
+    out.sort_unstable();
+    assert_eq!(out, (0..PIECES).collect::<Vec<_>>());
+}
