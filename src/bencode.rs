@@ -224,7 +224,7 @@ impl<'a> Iterator for Dict<'a> {
     type Item = (&'a [u8], Value<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let key = take_value(&mut self.rest)?.as_bytes()?;
+        let key = take_string(&mut self.rest)?;
         Some((key, take_value(&mut self.rest)?))
     }
 }
@@ -265,16 +265,22 @@ fn take_value<'a>(rest: &mut &'a [u8]) -> Option<Value<'a>> {
     if rest.is_empty() {
         return None;
     }
-    let mut scanner = Scanner {
-        input: rest,
-        at: 0,
-        tokens: usize::MAX,
-        canonical: true,
-    };
+    let mut scanner = Scanner::known(rest);
     scanner.skip().ok()?;
     let (raw, after) = rest.split_at(scanner.at);
     *rest = after;
     Some(Value { raw })
+}
+
+/// Splits one string off `rest` and gives its bytes.
+fn take_string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    if rest.is_empty() {
+        return None;
+    }
+    let mut scanner = Scanner::known(rest);
+    let bytes = scanner.string().ok()?;
+    *rest = &rest[scanner.at..];
+    Some(bytes)
 }
 
 struct Scanner<'a> {
@@ -294,6 +300,16 @@ enum Open<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    /// For what an earlier scan has counted.
+    fn known(input: &'a [u8]) -> Self {
+        Self {
+            input,
+            at: 0,
+            tokens: usize::MAX,
+            canonical: true,
+        }
+    }
+
     /// Walks one value, container by container.
     fn value(&mut self, depth: usize) -> Result<(), Error> {
         let mut open: Vec<Open<'a>> = Vec::new();
@@ -404,15 +420,18 @@ impl<'a> Scanner<'a> {
     /// A decimal length, `:`, and as many bytes.
     fn string(&mut self) -> Result<&'a [u8], Error> {
         self.token()?;
-        let digits = self.digits(MAX_DIGITS)?;
-        if self.peek()? != b':' {
-            return Err(Error::Unexpected { at: self.at });
-        }
-        self.at += 1;
-        self.canonical &= digits.len() == 1 || digits[0] != b'0';
-        let len = digits.iter().try_fold(0usize, |len, digit| {
-            len.checked_mul(10)?.checked_add(usize::from(digit - b'0'))
-        });
+        // Nearly all lengths have one or two digits.
+        let len = match self.input.get(self.at..) {
+            Some([len @ b'0'..=b'9', b':', ..]) => {
+                self.at += 2;
+                Some(usize::from(len - b'0'))
+            }
+            Some([ten @ b'1'..=b'9', one @ b'0'..=b'9', b':', ..]) => {
+                self.at += 3;
+                Some(usize::from(ten - b'0') * 10 + usize::from(one - b'0'))
+            }
+            _ => self.length()?,
+        };
         let end = len.and_then(|len| self.at.checked_add(len));
         let bytes = end.and_then(|end| self.input.get(self.at..end));
         let bytes = bytes.ok_or(Error::Truncated {
@@ -420,6 +439,19 @@ impl<'a> Scanner<'a> {
         })?;
         self.at += bytes.len();
         Ok(bytes)
+    }
+
+    /// A decimal length and `:`; `None` if it is beyond all memory.
+    fn length(&mut self) -> Result<Option<usize>, Error> {
+        let digits = self.digits(MAX_DIGITS)?;
+        if self.peek()? != b':' {
+            return Err(Error::Unexpected { at: self.at });
+        }
+        self.at += 1;
+        self.canonical &= digits.len() == 1 || digits[0] != b'0';
+        Ok(digits.iter().try_fold(0usize, |len, digit| {
+            len.checked_mul(10)?.checked_add(usize::from(digit - b'0'))
+        }))
     }
 
     /// One to `max` decimal digits.

@@ -6,7 +6,7 @@
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 /// The length of every identifier in bytes.
 pub const ID_LEN: usize = 20;
@@ -151,25 +151,45 @@ impl fmt::Display for PeerId {
 }
 
 /// An XOR distance; the smaller, the closer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Distance([u8; ID_LEN]);
 
 impl Distance {
     /// How many leading bits the two points share: 0 to 160.
     pub fn leading_zeros(&self) -> u32 {
-        let mut zeros = 0;
-        for byte in self.0 {
-            zeros += byte.leading_zeros();
-            if byte != 0 {
-                break;
+        match self.head().leading_zeros() {
+            64 => {
+                let tail = self.0.iter().skip(8).take_while(|byte| **byte == 0);
+                let zeros = 8 + tail.count();
+                let next = self.0.get(zeros).map_or(0, |byte| byte.leading_zeros());
+                8 * zeros as u32 + next
             }
+            zeros => zeros,
         }
-        zeros
+    }
+
+    /// The first eight bytes, which nearly always decide.
+    fn head(&self) -> u64 {
+        let head = self.0.first_chunk();
+        head.map_or(0, |head| u64::from_be_bytes(*head))
     }
 
     /// The distance as big-endian bytes.
     pub const fn as_bytes(&self) -> &[u8; ID_LEN] {
         &self.0
+    }
+}
+
+impl Ord for Distance {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let heads = self.head().cmp(&other.head());
+        heads.then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Distance {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -207,6 +227,14 @@ mod tests {
         assert_eq!(zero.distance(&near).leading_zeros(), 159);
         assert_eq!(zero.distance(&far).leading_zeros(), 0);
         assert!(far.bit(0) && !far.bit(1) && near.bit(159));
+        // Every single bit, on both sides of the eight bytes that are looked at first.
+        let mut last = zero.distance(&zero);
+        for shared in (0..160).rev() {
+            let distance = zero.distance(&zero.with_bit(shared, true));
+            assert!(distance > last && last < distance, "{shared}");
+            assert_eq!(distance.leading_zeros() as usize, shared);
+            last = distance;
+        }
     }
 
     #[test]

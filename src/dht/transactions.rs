@@ -6,7 +6,6 @@
 //! two is as good as an early one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -25,6 +24,7 @@ pub(super) type Tid = [u8; 4];
 /// A query that was sent.
 #[derive(Debug, Clone)]
 pub(super) struct Transaction {
+    tid: Tid,
     pub(super) addr: SocketAddr,
     /// Who should answer; `None` if only the address was known.
     pub(super) id: Option<NodeId>,
@@ -60,12 +60,11 @@ pub(super) enum Expiry {
     Hard(Transaction),
 }
 
+/// In no order: most nodes have one query out, and busy ones a few dozen, which a search passes
+/// sooner than it finds its way through a map. While there is none it takes no memory.
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
-    /// Ordered maps: their order is the same in every run, and they take no memory while empty.
-    /// Boxed, since a map has room for eleven where most nodes have one query out.
-    open: BTreeMap<Tid, Box<Transaction>>,
-    deadlines: BTreeSet<(Instant, Tid)>,
+    open: Vec<Transaction>,
 }
 
 impl Transactions {
@@ -80,58 +79,53 @@ impl Transactions {
         rng: &mut StdRng,
     ) -> Tid {
         let mut tid: Tid = rng.random();
-        while self.open.contains_key(&tid) {
+        while self.find(&tid).is_some() {
             tid = rng.random();
         }
-        let deadline = now + soft.unwrap_or(HARD_TIMEOUT);
-        let transaction = Transaction {
+        if self.open.is_empty() {
+            self.open.reserve_exact(1);
+        }
+        self.open.push(Transaction {
+            tid,
             addr,
             id,
             purpose,
             sent: now,
-            deadline,
+            deadline: now + soft.unwrap_or(HARD_TIMEOUT),
             last: soft.is_none(),
-        };
-        self.open.insert(tid, Box::new(transaction));
-        self.deadlines.insert((deadline, tid));
+        });
         tid
     }
 
     /// Takes the query that a reply belongs to.
     pub(super) fn close(&mut self, tid: &[u8], from: &SocketAddr) -> Option<Transaction> {
-        let tid = Tid::try_from(tid).ok()?;
-        if self.open.get(&tid)?.addr != *from {
-            return None;
-        }
-        let transaction = self.open.remove(&tid)?;
-        self.deadlines.remove(&(transaction.deadline, tid));
-        Some(*transaction)
+        let at = self.find(&Tid::try_from(tid).ok()?)?;
+        (self.open[at].addr == *from).then(|| self.take(at))
     }
 
-    /// Takes one time-out that is due.
+    /// Takes one time-out that is due, the earliest first.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Expiry> {
-        let due = self.deadlines.first().copied();
-        let (deadline, tid) = due.filter(|(deadline, _)| *deadline <= now)?;
-        self.deadlines.remove(&(deadline, tid));
-        let transaction = self.open.get_mut(&tid)?;
+        let due = self.open.iter().enumerate();
+        let due = due.filter(|(_, open)| open.deadline <= now);
+        let (at, _) = due.min_by_key(|(_, open)| (open.deadline, open.tid))?;
+        let transaction = &mut self.open[at];
         if transaction.last {
-            return self.open.remove(&tid).map(|open| Expiry::Hard(*open));
+            return Some(Expiry::Hard(self.take(at)));
         }
         transaction.last = true;
         transaction.deadline = transaction.sent + HARD_TIMEOUT;
-        self.deadlines.insert((transaction.deadline, tid));
         Some(Expiry::Soft(transaction.addr, transaction.purpose))
     }
 
     /// Takes all of them, blaming nobody: the machine slept.
     pub(super) fn clear(&mut self) -> Vec<Transaction> {
-        self.deadlines.clear();
-        let open = std::mem::take(&mut self.open).into_values();
-        open.map(|transaction| *transaction).collect()
+        let mut open = std::mem::take(&mut self.open);
+        open.sort_unstable_by_key(|transaction| transaction.tid);
+        open
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.open.iter().map(|open| open.deadline).min()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -140,11 +134,31 @@ impl Transactions {
 
     /// Whether a reply from this address is awaited.
     pub(super) fn awaits(&self, addr: &SocketAddr) -> bool {
-        self.open.values().any(|open| open.addr == *addr)
+        self.open.iter().any(|open| open.addr == *addr)
+    }
+
+    /// Reads the front of the first.
+    pub(super) fn touch(&self) -> usize {
+        self.open.first().map_or(0, |open| usize::from(open.last))
     }
 
     pub(super) fn check(&self) {
-        debug_assert_eq!(self.open.len(), self.deadlines.len());
+        for (at, open) in self.open.iter().enumerate() {
+            let twin = self.open[..at].iter().any(|other| other.tid == open.tid);
+            debug_assert!(!twin, "two queries with the transaction id {:?}", open.tid);
+        }
+    }
+
+    fn find(&self, tid: &Tid) -> Option<usize> {
+        self.open.iter().position(|open| open.tid == *tid)
+    }
+
+    fn take(&mut self, at: usize) -> Transaction {
+        let transaction = self.open.swap_remove(at);
+        if self.open.is_empty() {
+            self.open = Vec::new();
+        }
+        transaction
     }
 }
 
@@ -254,7 +268,6 @@ mod tests {
         fn clone_for_test(&self) -> Self {
             Self {
                 open: self.open.clone(),
-                deadlines: self.deadlines.clone(),
             }
         }
     }
