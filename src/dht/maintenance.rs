@@ -210,6 +210,8 @@ impl Dht {
             let nodes = self.table.iter();
             nodes.map(|node| self.place(node.addr())).collect()
         };
+        let nodes = nodes.into_iter();
+        self.table.reserve(nodes.size_hint().0);
         for known in nodes {
             let contact = known.contact;
             if !self.accepts(&contact.addr) || !taken.insert(self.place(contact.addr)) {

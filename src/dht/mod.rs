@@ -32,6 +32,7 @@ mod peer_store;
 mod responder;
 mod routing_table;
 mod tokens;
+mod touch;
 mod transactions;
 mod types;
 
@@ -306,26 +307,6 @@ impl Dht {
     /// The peers of a torrent that were announced to us.
     pub fn stored_peers(&self, now: Instant, info_hash: &InfoHash) -> Vec<SocketAddr> {
         self.store.of(info_hash, self.seconds(now))
-    }
-
-    /// Reads the memory that most inputs begin with, and gives a number that follows from it. A
-    /// process with a million nodes calls this for several whose turn comes next, step by step from
-    /// 0 to 2, so that it waits for their memory together and not for one after the other. It has
-    /// no other use.
-    pub fn touch(&self, step: usize) -> usize {
-        match step {
-            0 => {
-                self.lookups.len()
-                    ^ self.counts.dropped as usize
-                    ^ usize::from(self.config.read_only)
-                    ^ usize::from(self.id.bit(0))
-                    ^ self.transactions.len()
-                    ^ self.table.buckets()
-                    ^ usize::from(self.maintenance.is_joined())
-            }
-            1 => self.table.touch_buckets(),
-            _ => self.table.touch_nodes(),
-        }
     }
 
     /// Panics, in debug builds, if the node's parts contradict each other. For tests.

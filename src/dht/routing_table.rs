@@ -7,7 +7,7 @@
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use super::{
     node::{Node, QUESTIONABLE_AFTER, Quality, Seconds},
@@ -38,20 +38,26 @@ pub fn bucket_size(wide: bool, index: usize) -> usize {
     }
 }
 
+/// In few pieces of memory, since a process may hold a million tables: most of what touches one
+/// wants the fronts of all buckets, and the nodes of one.
 #[derive(Debug)]
 pub(super) struct RoutingTable {
     own: NodeId,
     wide: bool,
     one_per_ip: bool,
     buckets: Vec<Bucket>,
+    /// The nodes of all buckets, bucket by bucket.
+    nodes: Vec<Node>,
+    /// Those that wait for a place in their bucket, the newest last.
+    spares: Vec<Node>,
     /// Before this nobody is to be asked before its turn.
     suspect_at: Seconds,
 }
 
 #[derive(Debug)]
 struct Bucket {
-    nodes: Vec<Node>,
-    spares: Vec<Node>,
+    /// How many nodes are in it.
+    len: u16,
     /// When a node last entered or answered.
     changed: Seconds,
     /// No node has been silent for longer than since then.
@@ -94,12 +100,14 @@ impl RoutingTable {
             wide,
             one_per_ip,
             buckets: Vec::new(),
+            nodes: Vec::new(),
+            spares: Vec::new(),
             suspect_at: Seconds::MAX,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.nodes.len()).sum()
+        self.nodes.len()
     }
 
     pub(super) fn buckets(&self) -> usize {
@@ -107,31 +115,40 @@ impl RoutingTable {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Node> {
-        self.buckets.iter().flat_map(|bucket| &bucket.nodes)
+        self.nodes.iter()
+    }
+
+    /// Makes room for so many more nodes.
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.nodes.reserve_exact(count);
     }
 
     /// Reads the fronts of the buckets.
     pub(super) fn touch_buckets(&self) -> usize {
-        // A front has 56 bytes and a line of the cache 64. No loop over all: its end would have to
+        // A front has 12 bytes and a line of the cache 64. No loop over all: its end would have to
         // be guessed, and a wrong guess waits for the memory after all.
-        [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16]
-            .iter()
-            .filter_map(|at| self.buckets.get(*at))
-            .fold(0, |sum, bucket| sum ^ bucket.nodes.len())
+        let changed = |at: &usize| self.buckets.get(*at).map_or(0, |front| front.changed);
+        let all = [0, 5, 10, 15];
+        all.iter().fold(0, |sum, at| sum ^ changed(at) as usize)
     }
 
-    /// Reads the buckets that most lookups begin with.
-    pub(super) fn touch_nodes(&self) -> usize {
-        let seen = |bucket: usize, at: usize| {
-            let node = self
-                .buckets
-                .get(bucket)
-                .and_then(|bucket| bucket.nodes.get(at));
-            node.map_or(0, |node| node.seen as usize)
-        };
-        let all = [0, 1, 3, 4, 5, 7];
-        all.iter()
-            .fold(0, |sum, at| sum ^ seen(0, *at) ^ seen(1, *at))
+    /// Reads the bucket that an id belongs to.
+    pub(super) fn touch(&self, id: &NodeId) -> usize {
+        self.touch_bucket(self.index(id))
+    }
+
+    /// Reads the bucket that upkeep will look into.
+    pub(super) fn touch_stalest(&self) -> usize {
+        let buckets = self.buckets.iter().enumerate();
+        let stalest = buckets.min_by_key(|(_, bucket)| bucket.stalest);
+        self.touch_bucket(stalest.map_or(0, |(index, _)| index)) ^ self.touch_bucket(0)
+    }
+
+    fn touch_bucket(&self, index: usize) -> usize {
+        let nodes = self.bucket(index);
+        // Of 48 bytes each, so these are in all lines of the cache that eight of them fill.
+        let seen = |at: &usize| nodes.get(*at).map_or(0, |node| node.seen as usize);
+        [0, 1, 3, 4, 5, 7].iter().fold(0, |sum, at| sum ^ seen(at))
     }
 
     pub(super) fn count(&self, quality: Quality, now: Seconds) -> usize {
@@ -161,11 +178,15 @@ impl RoutingTable {
             self.buckets.push(Bucket::default());
         }
         let index = self.index(&id);
-        let bucket = &mut self.buckets[index];
-        if let Some(known) = bucket.nodes.iter_mut().find(|node| node.id == id) {
+        let range = self.range(index);
+        let held = self.nodes[range.clone()]
+            .iter()
+            .position(|node| node.id == id);
+        if let Some(at) = held.map(|at| range.start + at) {
+            let known = &mut self.nodes[at];
             if known.has_addr(addr) {
                 known.answered(rtt, now);
-                bucket.changed = now;
+                self.buckets[index].changed = now;
                 return Entry::Known;
             }
             // An id that moves is a restart behind another address, or a thief: the old holder
@@ -173,13 +194,10 @@ impl RoutingTable {
             if known.quality(now) != Quality::Bad {
                 return Entry::Refused;
             }
-            bucket.nodes.retain(|node| node.id != id);
+            self.remove(at);
         }
-        for bucket in &mut self.buckets {
-            bucket
-                .spares
-                .retain(|spare| spare.id != id && !spare.has_addr(addr));
-        }
+        self.spares
+            .retain(|spare| spare.id != id && !spare.has_addr(addr));
         // An address that changes its id is lying or was restarted: it loses its place, and has to
         // answer once more to get another.
         if self.contains_addr(addr) {
@@ -201,25 +219,19 @@ impl RoutingTable {
         if self.buckets.is_empty() {
             self.buckets.push(Bucket::default());
         }
-        let bucket = &self.buckets[self.index(&contact.id)];
-        if contact.id == self.own || bucket.nodes.iter().any(|node| node.id == contact.id) {
+        let mut bucket = self.bucket(self.index(&contact.id)).iter();
+        if contact.id == self.own || bucket.any(|node| node.id == contact.id) {
             return false;
         }
         loop {
             let index = self.index(&contact.id);
-            let size = self.size(index);
-            let last = index + 1 == self.buckets.len();
-            let bucket = &mut self.buckets[index];
-            if bucket.nodes.len() < size {
-                if bucket.nodes.capacity() == 0 {
-                    // Most that are restored are full.
-                    bucket.nodes.reserve_exact(size.min(K));
-                }
-                bucket.push(Node::new(contact.id, &contact.addr, rtt, seen), size);
+            if self.bucket(index).len() < self.size(index) {
+                self.push(Node::new(contact.id, &contact.addr, rtt, seen));
+                let bucket = &mut self.buckets[index];
                 bucket.changed = bucket.changed.max(seen);
                 return true;
             }
-            if !last || index + 1 >= MAX_BUCKETS {
+            if index + 1 < self.buckets.len() || index + 1 >= MAX_BUCKETS {
                 return false;
             }
             self.split();
@@ -229,79 +241,122 @@ impl RoutingTable {
     /// Whether the IP address has its one place already.
     fn holds_ip(&self, addr: &SocketAddr, now: Seconds) -> bool {
         let ip = addr.ip();
-        let buckets = self.buckets.iter();
-        let mut all = buckets.flat_map(|bucket| bucket.nodes.iter().chain(&bucket.spares));
+        let mut all = self.nodes.iter().chain(&self.spares);
         all.any(|node| node.has_ip(&ip) && node.quality(now) != Quality::Bad)
     }
 
     fn insert(&mut self, node: Node, now: Seconds) -> Entry {
         loop {
             let index = self.index(&node.id);
-            let size = self.size(index);
-            let last = index + 1 == self.buckets.len();
-            let bucket = &mut self.buckets[index];
-            if bucket.nodes.len() < size {
-                bucket.push(node, size);
-                bucket.changed = now;
+            let range = self.range(index);
+            if range.len() < self.size(index) {
+                self.push(node);
+                self.buckets[index].changed = now;
                 return Entry::Added;
             }
-            if last && index + 1 < MAX_BUCKETS {
+            if index + 1 == self.buckets.len() && index + 1 < MAX_BUCKETS {
                 self.split();
                 continue;
             }
-            if let Some(bad) = bucket.worst(now) {
-                let heard = node.seen.max(node.asked);
-                *bad = node;
-                bucket.stalest = bucket.stalest.min(heard);
+            let bad = |node: &&mut Node| node.quality(now) == Quality::Bad;
+            if let Some(bad) = self.nodes[range].iter_mut().find(bad) {
+                let bucket = &mut self.buckets[index];
+                bucket.stalest = bucket.stalest.min(node.seen.max(node.asked));
                 bucket.changed = now;
+                *bad = node;
                 return Entry::Added;
             }
-            bucket.add_spare(node);
-            return Entry::Spare(bucket.oldest_questionable(now));
+            self.add_spare(index, node);
+            return Entry::Spare(self.oldest_questionable(index, now));
         }
+    }
+
+    /// Puts a node into its bucket, which has room.
+    fn push(&mut self, node: Node) {
+        let index = self.index(&node.id);
+        let end = self.range(index).end;
+        if self.nodes.len() == self.nodes.capacity() {
+            // By twos: tables are many, a doubled one would stand half empty, and allocators give a
+            // little more than they are asked for anyway.
+            self.nodes.reserve_exact(2);
+        }
+        let bucket = &mut self.buckets[index];
+        bucket.stalest = bucket.stalest.min(node.seen.max(node.asked));
+        bucket.len += 1;
+        self.nodes.insert(end, node);
+    }
+
+    /// Takes the node at a place out.
+    fn remove(&mut self, at: usize) {
+        let node = self.nodes.remove(at);
+        let index = self.index(&node.id);
+        self.buckets[index].len -= 1;
     }
 
     /// Splits the home bucket: who shares one bit more with us moves on.
     fn split(&mut self) {
         let depth = self.buckets.len() - 1;
+        let start = self.range(depth).start;
         let Some(home) = self.buckets.last_mut() else {
             return;
         };
-        let own = self.own;
-        let goes_on = |node: &Node| own.distance(&node.id).leading_zeros() as usize > depth;
-        let mut next = Bucket {
-            changed: home.changed,
-            stalest: home.stalest,
-            ..Bucket::default()
-        };
-        for (from, to) in [
-            (&mut home.nodes, &mut next.nodes),
-            (&mut home.spares, &mut next.spares),
-        ] {
-            if !from.iter().any(goes_on) {
-                continue;
+        let mut stay = 0;
+        for at in start..self.nodes.len() {
+            let shared = self.own.distance(&self.nodes[at].id).leading_zeros();
+            if shared as usize <= depth {
+                self.nodes[start + stay..=at].rotate_right(1);
+                stay += 1;
             }
-            let (moved, stay): (Vec<_>, Vec<_>) = from.drain(..).partition(goes_on);
-            *from = stay;
-            *to = moved;
-            from.shrink_to_fit();
-            to.shrink_to_fit();
         }
+        let next = Bucket {
+            len: home.len - stay as u16,
+            ..*home
+        };
+        home.len = stay as u16;
         self.buckets.reserve_exact(1);
         self.buckets.push(next);
-        let size = self.size(depth);
-        if let Some(bucket) = self.buckets.get_mut(depth) {
-            bucket.refill(size);
+        // The spares find their bucket by their id; now some may have a place.
+        while self.range(depth).len() < self.size(depth) {
+            let Some(spare) = self.take_spare(depth) else {
+                return;
+            };
+            self.push(spare);
         }
+    }
+
+    /// The newest spare is the likeliest to live, so it is taken first, and the oldest goes.
+    fn add_spare(&mut self, index: usize, node: Node) {
+        let spares = 0..self.spares.len();
+        let mut waiting = spares.filter(|at| self.index(&self.spares[*at].id) == index);
+        if let Some(oldest) = waiting.next()
+            && waiting.count() + 1 == SPARES
+        {
+            self.spares.remove(oldest);
+        }
+        self.spares.reserve_exact(1);
+        self.spares.push(node);
+    }
+
+    fn take_spare(&mut self, index: usize) -> Option<Node> {
+        let mut spares = self.spares.iter();
+        let newest = spares.rposition(|spare| self.index(&spare.id) == index)?;
+        Some(self.spares.remove(newest))
+    }
+
+    fn oldest_questionable(&mut self, index: usize, now: Seconds) -> Option<SocketAddr> {
+        let range = self.range(index);
+        let questionable = self.nodes[range].iter_mut().filter(|node| {
+            node.quality(now) == Quality::Questionable && now.saturating_sub(node.asked) >= RE_ASK
+        });
+        let oldest = questionable.min_by_key(|node| node.seen)?;
+        oldest.asked = now;
+        Some(oldest.addr())
     }
 
     /// A node that we know under this id and address sent a query. Says whether we know it.
     pub(super) fn on_query(&mut self, id: &NodeId, addr: &SocketAddr, now: Seconds) -> bool {
-        let index = self.index(id);
-        let Some(bucket) = self.buckets.get_mut(index) else {
-            return false;
-        };
-        let node = bucket.nodes.iter_mut().find(|node| node.id == *id);
+        let range = self.range(self.index(id));
+        let node = self.nodes[range].iter_mut().find(|node| node.id == *id);
         let Some(node) = node.filter(|node| node.has_addr(addr)) else {
             return false;
         };
@@ -314,54 +369,51 @@ impl RoutingTable {
     pub(super) fn on_timeout(&mut self, addr: &SocketAddr, online: bool) -> Option<Left> {
         // The last few are kept: to ask a dead node now and then is cheaper than to be alone.
         let may_drop = online && self.len() > K;
-        for bucket in &mut self.buckets {
-            bucket.spares.retain(|node| !node.has_addr(addr));
-            let Some(at) = bucket.nodes.iter().position(|node| node.has_addr(addr)) else {
-                continue;
-            };
-            let node = &mut bucket.nodes[at];
-            node.failures = node.failures.saturating_add(1);
-            self.suspect_at = self.suspect_at.min(node.suspect_at());
-            if node.quality(0) != Quality::Bad {
-                return None;
-            }
-            let unreachable = node.unconfirmed;
-            if let Some(spare) = bucket.spares.pop() {
-                bucket.stalest = bucket.stalest.min(spare.seen.max(spare.asked));
-                self.suspect_at = self.suspect_at.min(spare.suspect_at());
-                bucket.nodes[at] = spare;
-            } else if may_drop && (unreachable || node.failures >= DROP_AFTER) {
-                bucket.nodes.swap_remove(at);
-            } else {
-                return None;
-            }
-            return Some(match unreachable {
-                true => Left::Unreachable,
-                false => Left::Gone,
-            });
+        self.spares.retain(|node| !node.has_addr(addr));
+        let at = self.nodes.iter().position(|node| node.has_addr(addr))?;
+        let node = &mut self.nodes[at];
+        node.failures = node.failures.saturating_add(1);
+        self.suspect_at = self.suspect_at.min(node.suspect_at());
+        if node.quality(0) != Quality::Bad {
+            return None;
         }
-        None
+        let (unreachable, failures) = (node.unconfirmed, node.failures);
+        let id = node.id;
+        let index = self.index(&id);
+        if let Some(spare) = self.take_spare(index) {
+            let bucket = &mut self.buckets[index];
+            bucket.stalest = bucket.stalest.min(spare.seen.max(spare.asked));
+            self.suspect_at = self.suspect_at.min(spare.suspect_at());
+            self.nodes[at] = spare;
+        } else if may_drop && (unreachable || failures >= DROP_AFTER) {
+            let last = self.range(index).end - 1;
+            self.nodes.swap(at, last);
+            self.remove(last);
+        } else {
+            return None;
+        }
+        Some(match unreachable {
+            true => Left::Unreachable,
+            false => Left::Gone,
+        })
     }
 
     /// Forgets whoever is at this address.
     pub(super) fn remove_addr(&mut self, addr: &SocketAddr) {
-        for bucket in &mut self.buckets {
-            bucket.nodes.retain(|node| !node.has_addr(addr));
-            bucket.spares.retain(|node| !node.has_addr(addr));
+        while let Some(at) = self.nodes.iter().position(|node| node.has_addr(addr)) {
+            self.remove(at);
         }
+        self.spares.retain(|node| !node.has_addr(addr));
     }
 
     /// Whether a node of this id and address could enter.
     pub(super) fn has_room(&self, id: &NodeId, addr: &SocketAddr, now: Seconds) -> bool {
         let index = self.index(id);
-        let fits = self.buckets.get(index).is_none_or(|bucket| {
-            index + 1 == self.buckets.len()
-                || bucket.nodes.len() < self.size(index)
-                || bucket
-                    .nodes
-                    .iter()
-                    .any(|node| node.quality(now) == Quality::Bad)
-        });
+        let bucket = self.bucket(index);
+        let bad = |node: &Node| node.quality(now) == Quality::Bad;
+        let fits = index + 1 >= self.buckets.len()
+            || bucket.len() < self.size(index)
+            || bucket.iter().any(bad);
         // Most do not fit, and only for the others the whole table is searched.
         fits && *id != self.own
             && !self.contains_addr(addr)
@@ -377,6 +429,7 @@ impl RoutingTable {
         out: &mut [Option<&'a Node>],
     ) -> usize {
         let index = self.index(target);
+        let range = self.range(index);
         let mut nearest = Nearest {
             target,
             out,
@@ -384,15 +437,18 @@ impl RoutingTable {
         };
         // Who shares exactly as many bits with us as the target does is closest to the target;
         // then come all that share more with us, then those that share less, bucket by bucket.
-        nearest.add(self.buckets.get(index), now);
+        nearest.add(&self.nodes[range.clone()], now);
         if nearest.count < nearest.out.len() {
-            nearest.add(self.buckets.iter().skip(index + 1), now);
+            nearest.add(&self.nodes[range.end..], now);
         }
+        let mut end = range.start;
         for bucket in self.buckets.iter().take(index).rev() {
             if nearest.count >= nearest.out.len() {
                 break;
             }
-            nearest.add([bucket], now);
+            let start = end - usize::from(bucket.len);
+            nearest.add(&self.nodes[start..end], now);
+            end = start;
         }
         nearest.count
     }
@@ -402,20 +458,23 @@ impl RoutingTable {
     pub(super) fn next_to_ping(&mut self, now: Seconds, age: Seconds) -> Option<(usize, Contact)> {
         // A bucket's bound is at most its stalest node's silence, so most nodes need no look.
         loop {
-            let buckets = self.buckets.iter_mut().enumerate();
-            let filled = buckets.filter(|(_, bucket)| !bucket.nodes.is_empty());
+            let buckets = self.buckets.iter().enumerate();
+            let filled = buckets.filter(|(_, bucket)| bucket.len > 0);
             let (index, bucket) = filled.min_by_key(|(_, bucket)| bucket.stalest)?;
-            if now.saturating_sub(bucket.stalest) < age {
+            let stalest = bucket.stalest;
+            if now.saturating_sub(stalest) < age {
                 return None;
             }
+            let range = self.range(index);
             let heard = |node: &Node| node.seen.max(node.asked);
-            let oldest = bucket.nodes.iter().map(heard).min()?;
-            if oldest == bucket.stalest {
-                let stalest = bucket.nodes.iter_mut().find(|node| heard(node) == oldest)?;
+            let nodes = &mut self.nodes[range];
+            let oldest = nodes.iter().map(heard).min()?;
+            if oldest == stalest {
+                let stalest = nodes.iter_mut().find(|node| heard(node) == oldest)?;
                 stalest.asked = now;
                 return Some((index, stalest.contact()));
             }
-            bucket.stalest = oldest;
+            self.buckets[index].stalest = oldest;
         }
     }
 
@@ -435,17 +494,13 @@ impl RoutingTable {
         if now < self.suspect_at {
             return None;
         }
-        let buckets = self.buckets.iter_mut().enumerate();
-        let nodes = buckets.flat_map(|(index, bucket)| {
-            let nodes = bucket.nodes.iter_mut();
-            nodes.map(move |node| (index, node))
-        });
-        let first = nodes.min_by_key(|(_, node)| node.suspect_at());
-        let due = first.as_ref().map(|(_, node)| node.suspect_at());
+        let first = self.nodes.iter_mut().min_by_key(|node| node.suspect_at());
+        let due = first.as_ref().map(|node| node.suspect_at());
         self.suspect_at = due.unwrap_or(Seconds::MAX);
-        let (index, suspect) = first.filter(|(_, node)| node.suspect_at() <= now)?;
+        let suspect = first.filter(|node| node.suspect_at() <= now)?;
         suspect.asked = now;
-        Some((index, suspect.contact()))
+        let contact = suspect.contact();
+        Some((self.index(&contact.id), contact))
     }
 
     /// A bucket in which nobody entered or answered for 15 minutes; it counts as refreshed.
@@ -461,7 +516,7 @@ impl RoutingTable {
         let until = from.checked_add(1)?.min(self.buckets.len());
         (0..until)
             .rev()
-            .find(|index| self.buckets[*index].nodes.len() < self.size(*index).min(2 * K))
+            .find(|index| self.bucket(*index).len() < self.size(*index).min(2 * K))
     }
 
     /// An id that belongs into a bucket, from random bits.
@@ -481,6 +536,18 @@ impl RoutingTable {
         shared.min(self.buckets.len().saturating_sub(1))
     }
 
+    /// Where the nodes of a bucket are.
+    fn range(&self, index: usize) -> Range<usize> {
+        let before = self.buckets.iter().take(index);
+        let start = before.map(|bucket| usize::from(bucket.len)).sum();
+        let len = self.buckets.get(index).map_or(0, |bucket| bucket.len);
+        start..start + usize::from(len)
+    }
+
+    fn bucket(&self, index: usize) -> &[Node] {
+        &self.nodes[self.range(index)]
+    }
+
     fn size(&self, index: usize) -> usize {
         bucket_size(self.wide, index)
     }
@@ -492,20 +559,20 @@ impl RoutingTable {
         }
         let last = self.buckets.len().saturating_sub(1);
         for (index, bucket) in self.buckets.iter().enumerate() {
-            assert!(bucket.nodes.len() <= self.size(index), "bucket {index}");
-            assert!(bucket.spares.len() <= SPARES, "spares of bucket {index}");
-            for node in &bucket.nodes {
+            let nodes = self.bucket(index);
+            assert!(nodes.len() <= self.size(index), "bucket {index}");
+            let spares = self.spares.iter();
+            let waiting = spares.filter(|spare| self.index(&spare.id) == index);
+            assert!(waiting.count() <= SPARES, "spares of bucket {index}");
+            for node in nodes {
                 assert!(bucket.stalest <= node.seen.max(node.asked));
-            }
-            for node in bucket.nodes.iter().chain(&bucket.spares) {
                 let shared = self.own.distance(&node.id).leading_zeros() as usize;
                 assert!(shared == index || index == last && shared > index);
-                assert_ne!(node.id, self.own);
             }
         }
-        let buckets = self.buckets.iter();
-        let all = buckets.flat_map(|bucket| bucket.nodes.iter().chain(&bucket.spares));
-        let nodes: Vec<&Node> = all.collect();
+        assert_eq!(self.range(self.buckets.len()).start, self.nodes.len());
+        let nodes: Vec<&Node> = self.nodes.iter().chain(&self.spares).collect();
+        assert!(nodes.iter().all(|node| node.id != self.own));
         for (at, node) in nodes.iter().enumerate() {
             for other in &nodes[at + 1..] {
                 assert_ne!(node.id, other.id);
@@ -521,55 +588,9 @@ const MAX_BUCKETS: usize = 160;
 impl Default for Bucket {
     fn default() -> Self {
         Self {
-            nodes: Vec::new(),
-            spares: Vec::new(),
+            len: 0,
             changed: 0,
             stalest: Seconds::MAX,
-        }
-    }
-}
-
-impl Bucket {
-    fn push(&mut self, node: Node, size: usize) {
-        if self.nodes.len() == self.nodes.capacity() {
-            // By fours: tables are many, and a doubled bucket would stand half empty.
-            self.nodes.reserve_exact(4.min(size - self.nodes.len()));
-        }
-        self.stalest = self.stalest.min(node.seen.max(node.asked));
-        self.nodes.push(node);
-    }
-
-    fn worst(&mut self, now: Seconds) -> Option<&mut Node> {
-        let bad = |node: &&mut Node| node.quality(now) == Quality::Bad;
-        self.nodes.iter_mut().find(bad)
-    }
-
-    /// The newest spare is the likeliest to live, so it goes to the end, where it is taken first.
-    fn add_spare(&mut self, node: Node) {
-        if self.spares.len() == SPARES {
-            self.spares.remove(0);
-        }
-        self.spares.reserve_exact(1);
-        self.spares.push(node);
-    }
-
-    fn oldest_questionable(&mut self, now: Seconds) -> Option<SocketAddr> {
-        let nodes = self.nodes.iter_mut();
-        let questionable = nodes.filter(|node| {
-            node.quality(now) == Quality::Questionable && now.saturating_sub(node.asked) >= RE_ASK
-        });
-        let oldest = questionable.min_by_key(|node| node.seen)?;
-        oldest.asked = now;
-        Some(oldest.addr())
-    }
-
-    /// Moves spares into free places.
-    fn refill(&mut self, size: usize) {
-        while self.nodes.len() < size {
-            let Some(spare) = self.spares.pop() else {
-                return;
-            };
-            self.push(spare, size);
         }
     }
 }
@@ -585,9 +606,8 @@ struct Nearest<'a, 'b> {
 }
 
 impl<'a> Nearest<'a, '_> {
-    fn add(&mut self, buckets: impl IntoIterator<Item = &'a Bucket>, now: Seconds) {
+    fn add(&mut self, nodes: &'a [Node], now: Seconds) {
         let target = self.target;
-        let nodes = buckets.into_iter().flat_map(|bucket| &bucket.nodes);
         let mut limit = self.limit();
         for node in nodes {
             // Most nodes of a wide bucket are farther than the last that is held: one comparison
@@ -683,7 +703,7 @@ mod tests {
     #[test]
     fn a_full_bucket_keeps_good_nodes_and_replaces_bad_ones() {
         let (mut table, mut rng) = filled(false, 2_000);
-        let first = table.buckets[0].nodes[0].addr();
+        let first = table.nodes[0].addr();
         let newcomer = table.id_in_bucket(0, NodeId::new(rng.random()));
         let at = addr(9_000);
         assert_eq!(

@@ -409,11 +409,12 @@ impl Node {
         &mut self.line
     }
 
-    /// Reads what most events of this node read first, in steps from 0 to 3.
-    pub(crate) fn touch(&self, step: usize) -> usize {
+    /// Reads what an event of this node will read, a datagram or a time-out, step by step from 0 to
+    /// [`Dht::TOUCH_STEPS`].
+    pub(crate) fn touch(&self, step: usize, datagram: Option<&[u8]>) -> usize {
         match (step, &self.dht) {
             (0, dht) => usize::from(dht.is_some()) ^ usize::from(self.up),
-            (step, Some(dht)) => dht.core.touch(step - 1) ^ usize::from(dht.dirty),
+            (step, Some(dht)) => dht.core.touch(step - 1, datagram) ^ usize::from(dht.dirty),
             (_, None) => 0,
         }
     }

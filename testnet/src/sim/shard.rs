@@ -3,6 +3,8 @@
 //! Node `n` of a world with `k` shards is in shard `n mod k`. A shard runs a window of time on its
 //! own: nothing that another shard does in that window can reach it before the window ends.
 
+use mainswarm::dht::Dht;
+
 use super::{
     medium::{Event, Medium},
     node::Node,
@@ -45,14 +47,22 @@ impl Shard {
         }
         let mut sum = 0;
         // Step by step: what a step reads tells where the next one's memory is.
-        for step in 0..4 {
+        for step in 0..=Dht::TOUCH_STEPS {
             for event in wheel.open().take(MAX_TOUCHED) {
                 let place = event.node() / self.shards;
+                let datagram = match event {
+                    Event::Datagram { packet, .. } => Some(packets.bytes(*packet)),
+                    _ => None,
+                };
+                sum ^= match (step, datagram) {
+                    (0, Some(bytes)) => bytes.len(),
+                    (1, Some([first, rest @ ..])) => {
+                        usize::from(*first) ^ rest.get(64).map_or(0, |byte| usize::from(*byte))
+                    }
+                    _ => 0,
+                };
                 if let Some(node) = self.nodes.get(place as usize) {
-                    sum ^= node.touch(step);
-                }
-                if let Event::Datagram { packet, .. } = event {
-                    sum ^= packets.touch(step, *packet);
+                    sum ^= node.touch(step, datagram);
                 }
             }
         }
