@@ -1,9 +1,9 @@
 //! How fast the simulator's engine is, with every message really encoded and decoded.
 //!
 //! `cargo bench -p mainswarm-testnet --bench engine` prints millions of events per second of
-//! processor time for a DHT and a swarm, and fails below 0.4 (the best of three counts, since
-//! machines are never quite idle). With `-- swarm` or `-- dht` it runs that alone, and with
-//! `-- scale NODES [THREADS]` a large DHT once, and prints what it took.
+//! processor time for a DHT, on one thread and on two, and for a swarm, and fails below 0.4 (the
+//! best of three counts, since machines are never quite idle). With `-- swarm` or `-- dht` it runs
+//! that alone, and with `-- scale NODES [THREADS]` a large DHT once, and prints what it took.
 
 #![allow(clippy::print_stdout, reason = "the figures are its output")]
 
@@ -17,6 +17,10 @@ use mainswarm::{
 use mainswarm_testnet::sim::{
     Content, LinkConfig, NodeConfig, PeerConfig, Speed, WarmStart, World, WorldConfig,
 };
+
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Millions of events per second and core.
 const GATE: f64 = 0.4;
@@ -37,7 +41,8 @@ fn main() -> ExitCode {
         slow |= best < GATE;
     };
     if only != Some("swarm") {
-        show("DHT of 100,000 nodes", dht());
+        show("DHT of 100,000 nodes", dht(1));
+        show("DHT of 100,000 nodes on two threads", dht(2));
     }
     if only != Some("dht") {
         show("swarm of 35 peers, 1600 pieces of 64 KiB", swarm());
@@ -51,8 +56,8 @@ fn main() -> ExitCode {
 }
 
 /// A converged network that keeps itself up and answers some lookups.
-fn dht() -> f64 {
-    let mut world = warm_world(100_000, 1);
+fn dht(threads: usize) -> f64 {
+    let mut world = warm_world(100_000, threads);
     let runs = (0..3).map(|run| {
         let before = (world.speed(), busy());
         look_up(&mut world, run * 100, 100, Duration::from_secs(10));
@@ -156,6 +161,7 @@ fn scale(nodes: u32, threads: usize) {
         began.elapsed().as_secs_f64(),
         world.speed()
     );
+    let before = busy();
     look_up(&mut world, 0, 2_000, Duration::from_secs(40));
     world.run_for(Duration::from_secs(20));
     let done = world.lookups().iter().filter_map(|lookup| lookup.done);
@@ -163,6 +169,9 @@ fn scale(nodes: u32, threads: usize) {
         (count + 1, asked + stats.asked, hops + stats.hops)
     });
     println!("{}; {:?}", world.speed(), world.counts());
+    let busy = (busy() - before).as_secs_f64();
+    let rate = world.counts().events as f64 / busy / 1e6;
+    println!("{busy:.2} s of processor time: {rate:.3} M events/s/core");
     println!(
         "{count} lookups: {:.1} queries, {:.2} hops each; {:.1} s in all; trace {:016x}",
         f64::from(asked) / f64::from(count),

@@ -24,6 +24,11 @@ use commands::{
     up::UpArgs,
 };
 
+/// The nodes of a large world are gigabytes in small pieces, read in no order. This allocator asks for
+/// huge pages where the system has them, which spares most of the walks through the page tables.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Networks of mainswarm nodes on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "testnet", version, max_term_width = 100, after_help = EXIT_CODES)]
