@@ -4,8 +4,10 @@
 //! that peer. Otherwise the digests of its blocks are kept with their senders until the piece
 //! passes, and the senders of the blocks that then differ lied. Nobody is blamed before that
 //! comparison: an attacker would only have to add one bad block to every piece to get its honest
-//! neighbours banned. A suspicious piece should be fetched from a single peer, which makes the
-//! next failure certain (libtorrent: parole).
+//! neighbours banned. A suspicious piece is fetched first and from a single peer, which makes the
+//! next failure certain (libtorrent: parole), and until it passed, who gave a part of it gets whole
+//! pieces only, as does a stranger until a piece of its own has passed: a liar is then caught by
+//! its first piece, or by the next after it began to lie.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -31,6 +33,8 @@ struct Failure {
     piece: PieceIndex,
     /// The blocks of the failed attempts whose sender is known: number, digest, sender.
     blocks: Vec<(u32, BlockDigest, Sender)>,
+    /// Who gave them.
+    senders: Vec<Sender>,
 }
 
 impl Blame {
@@ -55,9 +59,9 @@ impl Blame {
         // A block without a sender came from our own disk after a restart: then nobody is certain.
         let complete =
             !digests.is_empty() && (0u32..).zip(digests).all(|(n, _)| senders.contains_key(&n));
-        let liars = distinct(senders.values().copied());
-        if complete && liars.len() == 1 {
-            return liars;
+        let givers = distinct(senders.values().copied());
+        if complete && givers.len() == 1 {
+            return givers;
         }
 
         let blocks = (0u32..).zip(digests).filter_map(|(number, digest)| {
@@ -77,13 +81,17 @@ impl Blame {
                     .len()
                     .saturating_sub(digests.len() * MAX_ATTEMPTS);
                 failure.blocks.drain(..excess);
+                failure.senders = distinct(failure.blocks.iter().map(|(_, _, sender)| *sender));
             }
             None => {
                 if self.failed.len() == MAX_FAILURES {
                     self.failed.pop_front();
                 }
-                let blocks = blocks.collect();
-                self.failed.push_back(Failure { piece, blocks });
+                self.failed.push_back(Failure {
+                    piece,
+                    blocks: blocks.collect(),
+                    senders: givers,
+                });
             }
         }
         Vec::new()
@@ -93,6 +101,24 @@ impl Blame {
     /// ask the storage for digests.
     pub(super) fn suspicious(&self, piece: PieceIndex) -> bool {
         self.failed.iter().any(|failure| failure.piece == piece)
+    }
+
+    /// The pieces that failed and whose liar is not known, oldest first.
+    pub(super) fn unexplained(&self) -> impl Iterator<Item = PieceIndex> {
+        self.failed.iter().map(|failure| failure.piece)
+    }
+
+    /// Whether this peer gave a part of a piece that failed: it should get whole pieces only.
+    pub(super) fn suspects(&self, key: PeerKey, addr: SocketAddr) -> bool {
+        // By the key for who is still connected, by the address for who has come again.
+        let mut senders = self.failed.iter().flat_map(|failure| &failure.senders);
+        senders.any(|(other, at)| *other == key || *at == addr)
+    }
+
+    /// Who gave the blocks of a piece that is here unverified.
+    pub(super) fn givers(&self, piece: PieceIndex) -> Vec<Sender> {
+        let senders = self.open.get(&piece).into_iter().flatten();
+        distinct(senders.map(|(_, sender)| *sender))
     }
 
     /// The piece passed. Returns the senders of the blocks that differed when it failed.

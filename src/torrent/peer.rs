@@ -62,6 +62,8 @@ pub(super) struct Peer {
     refuses_until: Option<Instant>,
 
     pub(super) pipeline: Pipeline,
+    /// A piece that it gave a part of has passed its hash.
+    pub(super) proven: bool,
     pub(super) uploads: Uploads,
     /// Payload from it, over 20 s, for the choker.
     pub(super) received: RateMeter,
@@ -169,6 +171,7 @@ impl Peer {
             refuses_until: None,
             pipeline: Pipeline::new(now),
             uploads: Uploads::default(),
+            proven: false,
             received: RateMeter::new(CHOKER_WINDOW, now),
             last_received: None,
             extension: None,

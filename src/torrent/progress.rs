@@ -41,7 +41,8 @@ pub(super) struct Partial {
     blocks: Box<[BlockState]>,
     free: u32,
     received: u32,
-    /// On parole: the piece failed before, and only this peer may give it.
+    /// Only this peer may give it, so that it will be plain who lied: the piece failed before, or
+    /// the peer gave a part of one that did, or has not proven itself yet.
     owner: Option<PeerKey>,
 }
 
@@ -54,6 +55,11 @@ impl Partial {
     /// Whether `peer` may be asked for blocks of this piece.
     pub(super) fn open_to(&self, peer: PeerKey) -> bool {
         self.owner.is_none_or(|owner| owner == peer)
+    }
+
+    /// Whether `peer` alone may give it.
+    pub(super) fn is_owned_by(&self, peer: PeerKey) -> bool {
+        self.owner == Some(peer)
     }
 }
 
@@ -120,6 +126,11 @@ impl Progress {
 
     pub(super) fn is_wanted(&self, piece: PieceIndex) -> bool {
         self.wanted.get(piece.0)
+    }
+
+    /// Whether the piece is wanted and nobody is fetching it.
+    pub(super) fn is_startable(&self, piece: PieceIndex) -> bool {
+        self.is_wanted(piece) && self.state(piece) == PieceState::Missing
     }
 
     /// Whether the piece is wanted and not here.
@@ -295,6 +306,19 @@ impl Progress {
             self.states[piece.as_usize()] = PieceState::Missing;
         }
         untouched
+    }
+
+    /// How many pieces peers other than this one are giving alone.
+    pub(super) fn owned_by_others(&self, peer: PeerKey) -> usize {
+        let owners = self.partials.values().filter_map(|partial| partial.owner);
+        owners.filter(|owner| *owner != peer).count()
+    }
+
+    /// Lets everybody give a piece.
+    pub(super) fn open(&mut self, piece: PieceIndex) {
+        if let Some(partial) = self.partials.get_mut(&piece) {
+            partial.owner = None;
+        }
     }
 
     /// The peer that alone could give these pieces is gone: whoever comes next may.

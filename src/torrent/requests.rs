@@ -20,7 +20,7 @@ use super::{
     peer::Peer,
     picker::Picker,
     pipeline::Answer,
-    progress::{Arrival, PieceState, Progress},
+    progress::{Arrival, Partial, PieceState, Progress},
 };
 
 /// Pieces once the storage is open: what is here, and what to fetch next.
@@ -63,38 +63,65 @@ impl Pieces {
             return blocks;
         };
         let fits = |piece: PieceIndex| has.get(piece.0) && peer.may_be_asked(now, piece);
-        let mut open: Vec<(u32, PieceIndex)> = self
-            .progress
-            .partials()
-            .filter(|(piece, partial)| partial.free() > 0 && partial.open_to(key) && fits(*piece))
+        let addr = peer.listen_addr.unwrap_or(peer.addr);
+        let stranger = !peer.proven && self.progress.owned_by_others(key) < MAX_ALONE;
+        let trusted = !stranger && !blame.suspects(key, addr);
+        self.take_open(room, &mut blocks, |piece, partial| {
+            let open = match trusted {
+                true => partial.open_to(key),
+                false => partial.is_owned_by(key),
+            };
+            open && fits(piece)
+        });
+        while blocks.len() < room {
+            let missing = |piece: &PieceIndex| fits(*piece) && self.progress.is_startable(*piece);
+            // Each block until the liar is known may be another wrong one.
+            let urgent = blame.unexplained().find(missing);
+            let next = urgent.or_else(|| peer.suggested.filter(missing));
+            let order = self.effective_order(order);
+            let next = next.or_else(|| self.picker.pick(order, has, rng, fits));
+            let Some(piece) = next else { break };
+            // A peer that sends nothing must not keep a piece from the others.
+            let alone = (!trusted || blame.suspicious(piece)) && !peer.pipeline.is_snubbed();
+            self.progress.start(piece, alone.then_some(key));
+            self.picker.remove(piece);
+            self.progress
+                .take_free(piece, room - blocks.len(), &mut blocks);
+        }
+        if blocks.is_empty() {
+            // It may be the only one that has the rest of a piece, and near the end nobody is to
+            // wait for a slow stranger's.
+            self.take_open(room, &mut blocks, |piece, partial| {
+                (partial.open_to(key) || !blame.suspicious(piece)) && fits(piece)
+            });
+            for block in &blocks {
+                self.progress.open(block.piece);
+            }
+        }
+        if blocks.is_empty() && self.progress.in_endgame() {
+            self.choose_again(turn, blame, fits, &mut blocks);
+        }
+        blocks
+    }
+
+    /// Takes blocks that nobody was asked for of the partial pieces that fit, those with the fewest
+    /// left first.
+    fn take_open(
+        &mut self,
+        room: usize,
+        blocks: &mut Vec<Block>,
+        fits: impl Fn(PieceIndex, &Partial) -> bool,
+    ) {
+        let partials = self.progress.partials();
+        let mut open: Vec<(u32, PieceIndex)> = partials
+            .filter(|(piece, partial)| partial.free() > 0 && fits(*piece, partial))
             .filter(|(piece, _)| self.progress.is_wanted(*piece))
             .map(|(piece, partial)| (partial.free(), piece))
             .collect();
         open.sort_unstable();
         for (_, piece) in open {
-            self.progress
-                .take_free(piece, room - blocks.len(), &mut blocks);
+            self.progress.take_free(piece, room - blocks.len(), blocks);
         }
-        while blocks.len() < room {
-            let suggested = peer.suggested.filter(|piece| {
-                fits(*piece)
-                    && self.progress.is_wanted(*piece)
-                    && self.progress.state(*piece) == PieceState::Missing
-            });
-            let order = self.effective_order(order);
-            let next = suggested.or_else(|| self.picker.pick(order, has, rng, fits));
-            let Some(piece) = next else { break };
-            // A peer that sends nothing must not keep a piece from the others.
-            let parole = blame.suspicious(piece) && !peer.pipeline.is_snubbed();
-            self.progress.start(piece, parole.then_some(key));
-            self.picker.remove(piece);
-            self.progress
-                .take_free(piece, room - blocks.len(), &mut blocks);
-        }
-        if blocks.is_empty() && self.progress.in_endgame() {
-            self.choose_again(turn, fits, &mut blocks);
-        }
-        blocks
     }
 
     /// Endgame: blocks that are on their way from others, if this peer will likely send them
@@ -102,11 +129,14 @@ impl Pieces {
     fn choose_again(
         &mut self,
         turn: &Turn<'_>,
+        blame: &Blame,
         fits: impl Fn(PieceIndex) -> bool,
         blocks: &mut Vec<Block>,
     ) {
         let open = self.progress.partials();
-        let open = open.filter(|(piece, partial)| partial.open_to(turn.key) && fits(*piece));
+        let open = open.filter(|(piece, partial)| {
+            (partial.open_to(turn.key) || !blame.suspicious(*piece)) && fits(*piece)
+        });
         let asked = open.flat_map(|(piece, _)| self.progress.asked_blocks(piece, ENDGAME_COPIES));
         // What comes sooner anyway goes first: the search of a long pipeline is the dear part.
         let soonest = turn.peer.pipeline.expected_after(0);
@@ -120,6 +150,7 @@ impl Pieces {
             if turn.peer.pipeline.expected_after(ahead) >= when {
                 break;
             }
+            self.progress.open(block.piece);
             self.progress.ask_again(block);
             blocks.push(block);
         }
@@ -136,6 +167,10 @@ impl Pieces {
         }
     }
 }
+
+/// Ours: pieces that strangers may each be giving alone. With more of them a slow line would work
+/// on too many at once, and none would be done.
+const MAX_ALONE: usize = 4;
 
 /// Whose requests are being chosen.
 #[derive(Clone, Copy)]
@@ -239,12 +274,19 @@ impl Torrent {
         peer.last_received = Some(now);
         self.hungry.insert(key);
         let addr = peer.listen_addr.unwrap_or(peer.addr);
-        if self.paused.is_some() || !pieces.progress.accepts_from(block.piece, key) {
+        let parole = self.blame.suspicious(block.piece);
+        let refused = parole && !pieces.progress.accepts_from(block.piece, key);
+        if self.paused.is_some() || refused {
             self.wasted += u64::from(block.len);
             if answer == Answer::Expected {
                 self.unask(&[block]);
             }
             return;
+        }
+        if answer == Answer::Late && pieces.progress.is_startable(block.piece) {
+            // On a slow line all requests are late, and what comes is no less welcome.
+            pieces.progress.start(block.piece, Some(key));
+            pieces.picker.remove(block.piece);
         }
         let Arrival::New { others, complete } = pieces.progress.receive(block) else {
             self.wasted += u64::from(block.len);
@@ -333,6 +375,11 @@ impl Torrent {
             return;
         }
         self.doubted.remove(&piece);
+        for (giver, _) in self.blame.givers(piece) {
+            if let Some(peer) = self.peers.get_mut(&giver) {
+                peer.proven = true;
+            }
+        }
         let liars = self.blame.on_passed(piece, digests);
         let complete = pieces.progress.is_complete();
         let wanted = pieces.progress.is_wanted(piece);

@@ -9,7 +9,7 @@ pub(super) struct Alone {
 
 impl Alone {
     /// A torrent without data whose storage is open.
-    fn new(pieces: u32, network: Network) -> Self {
+    pub(super) fn new(pieces: u32, network: Network) -> Self {
         Self::with(Bitfield::empty(pieces), network)
     }
 
@@ -46,7 +46,7 @@ impl Alone {
     }
 
     /// A peer that has everything and lets us take it.
-    fn seed(&mut self, addr: &str, id: u8) -> PeerKey {
+    pub(super) fn seed(&mut self, addr: &str, id: u8) -> PeerKey {
         let key = self.connect(addr, id).unwrap();
         self.say(key, Message::HaveAll);
         self.say(key, Message::Unchoke);
@@ -58,7 +58,7 @@ impl Alone {
         self.torrent.check();
     }
 
-    fn give(&mut self, key: PeerKey, block: Block) {
+    pub(super) fn give(&mut self, key: PeerKey, block: Block) {
         let data = Bytes::from(vec![0; block.len as usize]);
         self.say(key, Message::Piece { block, data });
     }
@@ -81,7 +81,7 @@ impl Alone {
         said.collect()
     }
 
-    fn asked(&mut self) -> Vec<(PeerKey, Block)> {
+    pub(super) fn asked(&mut self) -> Vec<(PeerKey, Block)> {
         let said = self.said().into_iter();
         said.filter_map(|(key, message)| match message {
             Message::Request(block) => Some((key, block)),
@@ -239,4 +239,48 @@ fn a_magnet_that_turns_out_private_dials_only_whom_the_user_named() {
     torrent.add_candidates(now, &[addr(3)], CandidateSource::Dht);
     torrent.add_candidates(now, &[addr(4)], CandidateSource::Pex);
     assert_eq!(torrent.stats(now).candidates, 1);
+}
+
+#[test]
+fn strangers_give_whole_pieces_until_one_has_passed() {
+    let pieces_of = |asked: &[(PeerKey, Block)], key: PeerKey| -> BTreeSet<PieceIndex> {
+        let theirs = asked.iter().filter(|(to, _)| *to == key);
+        theirs.map(|(_, block)| block.piece).collect()
+    };
+    let mut alone = Alone::new(300, Network::Private);
+    let (one, two) = (
+        alone.seed("10.0.0.1:6881", 1),
+        alone.seed("10.0.0.2:6881", 2),
+    );
+    let asked = alone.asked();
+    let (first, second) = (pieces_of(&asked, one), pieces_of(&asked, two));
+    assert!(first.is_disjoint(&second), "{first:?} {second:?}");
+
+    let piece = *first.first().unwrap();
+    for (_, block) in asked.iter().filter(|(_, block)| block.piece == piece) {
+        alone.give(one, *block);
+    }
+    let digests = vec![[0; 20]; 2];
+    let now = alone.now;
+    let verified = StorageDone::PieceVerified {
+        piece,
+        ok: true,
+        digests,
+    };
+    alone.torrent.handle_storage(now, verified);
+    assert!(alone.torrent.peers[&one].proven && !alone.torrent.peers[&two].proven);
+}
+
+#[test]
+fn a_late_block_counts_although_its_piece_was_given_up() {
+    let mut alone = Alone::new(300, Network::Private);
+    let slow = alone.seed("10.0.0.1:6881", 1);
+    let asked = alone.asked();
+    alone.wait(61);
+    let again: Vec<Block> = alone.asked().into_iter().map(|(_, block)| block).collect();
+    for (_, block) in asked.iter().filter(|(_, block)| !again.contains(block)) {
+        alone.give(slow, *block);
+    }
+    let stats = alone.torrent.stats(alone.now);
+    assert!(stats.downloaded > 0 && stats.wasted == 0, "{stats:?}");
 }
