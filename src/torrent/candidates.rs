@@ -49,8 +49,9 @@ enum State {
     Connected,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum BanKey {
+/// Who is held to account: by IP, whatever the port, but on `127.0.0.1` and `[::1]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum BanKey {
     Ip(IpAddr),
     Addr(SocketAddr),
     Id(PeerId),
@@ -316,7 +317,7 @@ impl Candidate {
 }
 
 impl BanKey {
-    fn of(addr: SocketAddr) -> Self {
+    pub(super) fn of(addr: SocketAddr) -> Self {
         if is_localhost(addr) {
             Self::Addr(addr)
         } else {

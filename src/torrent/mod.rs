@@ -11,7 +11,7 @@
 //!                 │              └───────── pipeline.rs  how many requests, anti-snubbing, blame.rs
 //!                 ├───────── serving.rs ─── choker.rs    tit-for-tat, optimistic slot; unsent.rs
 //!                 │              └───────── uploads.rs   what we owe one peer
-//!                 └──────── neighbours.rs ─ candidates.rs, pex.rs; metadata.rs for magnets
+//!                 └──────── neighbours.rs ─ replacement.rs, candidates.rs, pex.rs; metadata.rs
 //! ```
 //!
 //! Every input ends in `Torrent::settle`, which carries out what the input made due. Read
@@ -32,6 +32,7 @@ mod pex;
 mod picker;
 mod pipeline;
 mod progress;
+mod replacement;
 mod requests;
 mod serving;
 mod shares;
@@ -73,6 +74,7 @@ use metadata::MetadataFetch;
 use peer::Peer;
 use picker::Picker;
 use progress::Progress;
+use replacement::Ingrates;
 use requests::Pieces;
 use shares::Shares;
 use unsent::Unsent;
@@ -106,6 +108,7 @@ pub struct Torrent {
     peers: BTreeMap<PeerKey, Peer>,
     next_key: u64,
     candidates: Candidates,
+    ingrates: Ingrates,
     dialling: BTreeSet<SocketAddr>,
     dial_at: Option<Instant>,
     wanted_peers_at: Option<Instant>,
@@ -189,6 +192,7 @@ impl Torrent {
             peers: BTreeMap::new(),
             next_key: 0,
             candidates: Candidates::new(config.network, MAX_CANDIDATES),
+            ingrates: Ingrates::default(),
             dialling: BTreeSet::new(),
             dial_at: None,
             wanted_peers_at: None,

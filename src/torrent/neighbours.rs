@@ -126,7 +126,7 @@ impl Torrent {
         if self.config.network == Network::Mainline && crowd >= MAX_PER_IP {
             return Err(Reject::Full);
         }
-        if self.peers.len() >= self.config.max_peers && !self.make_room(now) {
+        if !self.admits(now, addr, direction) {
             return Err(Reject::Full);
         }
         Ok(())
@@ -338,20 +338,6 @@ impl Torrent {
         self.dial_at = room.then(|| self.candidates.next_ready(now)).flatten();
     }
 
-    /// Makes room for a newcomer by dropping the peer that has traded nothing for longest.
-    fn make_room(&mut self, now: Instant) -> bool {
-        let idle =
-            |peer: &Peer| now.saturating_duration_since(peer.traded_at.max(peer.connected_at));
-        let worst = self.peers.iter().max_by_key(|(_, peer)| idle(peer));
-        let worst = worst
-            .filter(|(_, peer)| idle(peer) >= USELESS)
-            .map(|(key, _)| *key);
-        if let Some(key) = worst {
-            self.disconnect(now, key, DisconnectReason::Replaced);
-        }
-        worst.is_some()
-    }
-
     /// Says whether a peer's pieces interest us, when that has changed.
     pub(super) fn reconsider_interest(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else {
@@ -417,14 +403,6 @@ impl Torrent {
         self.dial_due = true;
     }
 
-    /// A full neighbour set that holds peers of no use to either side makes room for candidates.
-    fn replace_useless(&mut self, now: Instant) {
-        let most = (self.config.max_peers * 3).div_ceil(4);
-        if self.peers.len() >= most && !self.is_complete() && self.candidates.dialable(now) > 0 {
-            self.make_room(now);
-        }
-    }
-
     /// BEP 11: tells peers who else is here.
     fn gossip(&mut self, now: Instant) {
         if self.is_private() || !self.config.pex {
@@ -473,8 +451,6 @@ const MAX_DIALLING: usize = 20;
 /// Ours: a household or a small office may share an address; one host must not take every place.
 /// On a network of one's own all peers may be one machine.
 const MAX_PER_IP: usize = 8;
-/// Ours: a peer that has traded nothing for so long may lose its place.
-const USELESS: Duration = Duration::from_secs(120);
 /// BEP 3: peers close after two minutes of silence; a little slack for slow timers.
 const SILENCE: Duration = Duration::from_secs(150);
 /// BEP 3: keep-alives are sent every two minutes; sooner, so that they arrive in time.

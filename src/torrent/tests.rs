@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use sha1::{Digest, Sha1};
 
+mod replacement;
 mod strangers;
 mod unsent_first;
 
