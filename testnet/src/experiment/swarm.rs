@@ -15,6 +15,7 @@ mod trial;
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -114,12 +115,47 @@ fn cost(trial: &Trial, control: Option<&Trial>) -> Cost {
     cost
 }
 
+/// Takes away what a swarm has no right to where somebody waits for ever: see [`FIGURES`].
+/// `compliant` and `anybody` say whether one of those stayed without ever having everything,
+/// `classes` names the classes that have such a member.
+pub(crate) fn strike_endless(
+    figures: &mut BTreeMap<String, f64>,
+    compliant: bool,
+    anybody: bool,
+    classes: &[&str],
+) {
+    let of_compliant: &[&str] = match compliant {
+        true => &[
+            "seconds",
+            "mean_seconds",
+            "ratio",
+            "mean_ratio",
+            "fast_over_slow",
+            "rank",
+        ],
+        false => &[],
+    };
+    let of_all: &[&str] = match anybody {
+        true => &["ratio_all", "free_over_compliant"],
+        false => &[],
+    };
+    for name in of_compliant.iter().chain(of_all) {
+        figures.remove(*name);
+    }
+    for class in classes {
+        for stem in ["seconds", "last_seconds", "ratio"] {
+            figures.remove(&format!("{stem}.{class}"));
+        }
+    }
+}
+
 /// How often whoever watches is told.
 const WATCH: Duration = Duration::from_millis(100);
 
-/// The figures of a swarm. Times count from each peer's own joining. Who never finished counts
-/// with the time it had until the run ended: a ratio can then only be too good, and `complete` says
-/// that it is. Where nobody wants the file nobody waits: times are 0 and ratios 1.
+/// The figures of a swarm. Times count from each peer's own joining. Where one of those that a time
+/// is about stayed and never finished there is no time, nor a ratio, so that gates on them fail:
+/// the time it had until the run ended would only be too good. Where nobody wants the file nobody
+/// waits: times are 0 and ratios 1.
 pub const FIGURES: &[(&str, &str)] = &[
     ("seconds", "last compliant peer's time, seconds"),
     ("mean_seconds", "mean time of compliant peers, seconds"),

@@ -1,12 +1,13 @@
 //! From when real members of a swarm came and were done to the figures that gates name: for nodes
 //! of a live run, and for those of an exported one whose output was collected.
 //!
-//! Who never finished counts with the time it had until the run ended: a ratio can then only be too
-//! good, and `complete` says that it is.
+//! Where one of those that a time is about stayed and never finished there is no time, as in a
+//! simulated run.
 
 use std::collections::BTreeMap;
 
 use crate::{
+    experiment::swarm::strike_endless,
     outcome::{Bounds, Completion, Run},
     scenario::{Architecture, Behaviour, Class, Plan, SwarmPlan},
     statistics::mean,
@@ -70,6 +71,7 @@ pub(crate) fn swarm(plan: &Plan, swarm: &SwarmPlan, members: &[Member], ended: f
     sheet.classes(&mut run.figures);
     sheet.completion(&mut run.figures);
     sheet.utilisation(swarm, &mut run.figures);
+    sheet.strike_endless(&mut run.figures);
     run.figures.retain(|_, value| value.is_finite());
     let fetching = members.iter().filter(|member| wants(sheet.class(member)));
     run.series.completions = fetching
@@ -175,6 +177,18 @@ impl Sheet<'_> {
             .zip(of(false))
             .map(|(free, compliant)| free / compliant);
         set(figures, "free_over_compliant", ratio);
+    }
+
+    fn strike_endless(&self, figures: &mut Figures) {
+        let endless = || {
+            let stuck = |member: &&Member| member.took.is_none() && member.left.is_none();
+            self.fetching()
+                .filter(stuck)
+                .map(|member| self.class(member))
+        };
+        let classes: Vec<&str> = endless().map(|class| class.name.as_str()).collect();
+        let compliant = endless().any(is_compliant);
+        strike_endless(figures, compliant, !classes.is_empty(), &classes);
     }
 
     fn completion(&self, figures: &mut Figures) {
@@ -306,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_finished_counts_with_the_time_it_had() {
+    fn where_one_never_finished_there_is_no_time() {
         let (plan, swarm_plan) = plan();
         let members = [
             member(0, 0.0, None),
@@ -315,7 +329,17 @@ mod tests {
         ];
         let run = swarm(&plan, &swarm_plan, &members, 20.0);
         assert_eq!(run.figures["complete"], 0.5);
-        assert_eq!(run.figures["seconds"], 18.0);
+        let times = [
+            "seconds",
+            "mean_seconds",
+            "ratio",
+            "mean_ratio",
+            "ratio_all",
+            "ratio.peer",
+        ];
+        for name in times {
+            assert!(!run.figures.contains_key(name), "{name}");
+        }
         assert_eq!(run.figures["starved"], 1.0);
         let nobody = swarm(&plan, &swarm_plan, &[member(0, 0.0, None)], 1.0);
         assert!(!nobody.figures.contains_key("ratio") && nobody.series.bounds.is_none());

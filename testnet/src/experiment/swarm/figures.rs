@@ -39,6 +39,14 @@ impl Findings<'_> {
         {
             self.steady_state(&mut figures);
         }
+        let endless = |member: &&Member| self.is_endless(member);
+        let classes: Vec<&str> = self
+            .members()
+            .filter(endless)
+            .map(|member| self.class(member).name.as_str())
+            .collect();
+        let compliant = self.members().filter(endless).any(Member::is_compliant);
+        super::strike_endless(&mut figures, compliant, !classes.is_empty(), &classes);
         figures.retain(|_, value| value.is_finite());
         figures
     }
@@ -49,6 +57,13 @@ impl Findings<'_> {
 
     fn class(&self, member: &Member) -> &Class {
         &self.plan.classes[member.class]
+    }
+
+    /// It wanted the file, stayed, had time, and never had everything. In a stream without end the
+    /// last ones had no time.
+    fn is_endless(&self, member: &Member) -> bool {
+        let had_time = self.class(member).arrivals.is_none() || self.is_steady(member);
+        member.wants() && had_time && member.is_stuck()
     }
 
     /// When the run ended for this member's clock.
@@ -161,8 +176,8 @@ impl Findings<'_> {
                 set(figures, "complete_if_available", complete);
             }
         }
-        let starved = |member: &&Member| member.wants() && stayed(member) && member.done.is_none();
-        let starved = self.members().filter(starved).filter(had_time).count();
+        let starved = self.members().filter(|member| self.is_endless(member));
+        let starved = starved.count();
         set(figures, "starved", Some(starved as f64));
     }
 
@@ -259,25 +274,28 @@ impl Findings<'_> {
             })
             .filter(|(member, other)| member.wants() && other.wants())
             .collect();
-        let times = |kind: Kind| -> (Vec<f64>, Vec<f64>) {
-            let pairs = both.iter().filter(|(member, _)| member.kind == kind);
-            pairs
+        // One that stayed for ever, here or there, has no time.
+        let times = |kind: Option<Kind>| -> (Vec<f64>, Vec<f64>) {
+            let of_kind = |member: &Member| kind.is_none_or(|kind| member.kind == kind);
+            let pairs = || both.iter().filter(|(member, _)| of_kind(member));
+            let stuck = |other: &Member| other.is_stuck() && self.class(other).arrivals.is_none();
+            if pairs().any(|(member, other)| self.is_endless(member) || stuck(other)) {
+                return Default::default();
+            }
+            pairs()
                 .map(|(member, other)| (self.time(member), other.time(control.ended)))
                 .unzip()
         };
-        let (with, without) = times(Kind::Compliant);
+        let (with, without) = times(Some(Kind::Compliant));
         set(figures, "slowdown", over(mean(&with), mean(&without)));
         set(
             figures,
             "last_slowdown",
             over(greatest(&with), greatest(&without)),
         );
-        let (tyrant, fair) = times(Kind::Tyrant);
+        let (tyrant, fair) = times(Some(Kind::Tyrant));
         set(figures, "gain", over(mean(&fair), mean(&tyrant)));
-        let (with, without): (Vec<f64>, Vec<f64>) = both
-            .iter()
-            .map(|(member, other)| (self.time(member), other.time(control.ended)))
-            .unzip();
+        let (with, without) = times(None);
         set(figures, "swarm_slowdown", over(mean(&with), mean(&without)));
     }
 
@@ -344,7 +362,7 @@ impl Findings<'_> {
         let eta = sent / could;
         set(figures, "eta", Some(eta));
         let times: Vec<f64> = steady().map(|member| self.time(member)).collect();
-        let average = mean(&times);
+        let average = mean(&times).filter(|_| !steady().any(Member::is_stuck));
         let fluid = self.fluid_time(eta);
         set(figures, "fluid_seconds", fluid);
         let ratio = average.zip(fluid).map(|(time, fluid)| time / fluid);

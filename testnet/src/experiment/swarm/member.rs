@@ -179,6 +179,11 @@ impl Member {
         !self.complete_from_start && self.kind == Kind::Compliant
     }
 
+    /// It stayed to the end and lacks something.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.done.is_none() && self.left.is_none()
+    }
+
     /// The time it took, or had until `end` if it is not done.
     pub(super) fn time(&self, end: Duration) -> f64 {
         let until = self.done.or(self.left).unwrap_or(end);
