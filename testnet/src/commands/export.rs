@@ -6,7 +6,7 @@ use clap::Args;
 use mainswarm_testnet::{
     collect,
     export::{self, Target},
-    runner::Finished,
+    runner::{Finished, replay},
     scenario::{Choice, Scenario, catalogue, parse},
 };
 
@@ -43,6 +43,23 @@ pub(crate) struct CollectArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+impl CollectArgs {
+    /// The line that collects the same again.
+    fn command(&self) -> String {
+        let mut words = vec!["testnet".to_string(), "collect".into()];
+        words.push(self.which.scenario.clone());
+        if self.which.quick {
+            words.push("--quick".into());
+        }
+        let set = self.which.set.iter();
+        words.extend(set.flat_map(|set| ["--set".into(), set.clone()]));
+        words.extend(["--case".into(), self.case.to_string(), "--from".into()]);
+        let from = self.from.iter();
+        words.extend(from.map(|path| path.display().to_string()));
+        replay::line(&words)
+    }
 }
 
 /// A scenario without a run.
@@ -99,10 +116,11 @@ pub(crate) fn collect(args: &CollectArgs) -> ExitCode {
         Ok(read) => read,
         Err(code) => return code,
     };
-    let collected = match collect::read(&scenario, args.case, &args.from) {
+    let mut collected = match collect::read(&scenario, args.case, &args.from) {
         Ok(collected) => collected,
         Err(error) => return fail(&error, 1),
     };
+    collected.outcome.replay = args.command();
     for line in &collected.bad_lines {
         eprintln!("testnet: skipped {line}");
     }

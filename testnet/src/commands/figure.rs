@@ -13,7 +13,7 @@ use mainswarm_testnet::{
 use super::{
     run::{BatchArgs, Done, cost, gates, json},
     table::{Table, number, spread},
-    terminal::{DISK, GATE_FAILED, USAGE, fail, print_line},
+    terminal::{DISK, GATE_FAILED, NOT_JUDGED, USAGE, fail, print_line},
 };
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
         Engines::Both => &[Engine::Sim, Engine::Live],
     };
     let mut outcomes: Vec<Outcome> = Vec::new();
-    let mut holds = true;
+    let (mut holds, mut judged) = (true, false);
     for engine in engines {
         let source = match catalogue::load(SCENARIO) {
             Ok(source) => source,
@@ -64,6 +64,7 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
             Err(code) => return code,
         };
         holds &= done.finished.holds();
+        judged |= !done.finished.judged_nothing();
         let printed = match args.batch.json {
             true => json(&done),
             false => print_line(text(&done).trim_end()) && print_line(""),
@@ -85,9 +86,10 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
             }
         }
     }
-    match holds {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(GATE_FAILED),
+    match (holds, judged) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(NOT_JUDGED),
+        (false, _) => ExitCode::from(GATE_FAILED),
     }
 }
 

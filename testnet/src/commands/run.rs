@@ -25,7 +25,7 @@ use mainswarm_testnet::{
 use super::{
     progress::Shown,
     table::{Table, number, spread},
-    terminal::{DISK, GATE_FAILED, INTERRUPTED, STOPPING, USAGE, fail, print_line},
+    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, STOPPING, USAGE, fail, print_line},
 };
 
 #[derive(Debug, Clone, Args)]
@@ -33,6 +33,9 @@ pub(crate) struct RunArgs {
     /// A name or number of `testnet list`, or a file
     #[arg(value_name = "NAME|FILE")]
     scenario: String,
+    /// Only this case, counted from 1 in the order of the table
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    case: Option<u64>,
     /// Virtual time, or real sockets on this machine
     #[arg(long, value_enum, default_value = "sim")]
     engine: EngineArg,
@@ -81,6 +84,7 @@ impl BatchArgs {
             seeds: self.seeds,
             threads: self.threads,
             live: self.live.options(),
+            case: None,
         }
     }
 }
@@ -131,6 +135,8 @@ pub(super) struct Job {
     pub(super) seeds: Option<u64>,
     pub(super) threads: Option<u64>,
     pub(super) live: LiveOptions,
+    /// The one case to run, counted from 1.
+    pub(super) case: Option<usize>,
 }
 
 /// A job that has ended.
@@ -146,7 +152,10 @@ impl RunArgs {
     }
 
     pub(super) fn job(&self, source: Source) -> Job {
-        self.batch.job(source, self.engine.engine())
+        Job {
+            case: self.case.map(|case| case as usize),
+            ..self.batch.job(source, self.engine.engine())
+        }
     }
 
     pub(super) fn scenario(&self) -> &str {
@@ -187,8 +196,18 @@ impl Job {
     /// Runs it with a bar on stderr; what went wrong is said there.
     pub(super) fn execute(&self) -> Result<Done, ExitCode> {
         let source = &self.source;
-        let scenario = parse(&source.name, &source.file, &source.text, &self.choice)
+        let mut scenario = parse(&source.name, &source.file, &source.text, &self.choice)
             .map_err(|error| fail(&error, USAGE))?;
+        if let Some(case) = self.case {
+            let count = scenario.cases.len();
+            if case > count {
+                let error = format!(
+                    "--case {case}: this scenario has {count} as it is asked for; they count from 1"
+                );
+                return Err(fail(&error, USAGE));
+            }
+            scenario.cases = vec![scenario.cases.swap_remove(case - 1)];
+        }
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let live = self.choice.engine == Engine::Live;
         let order = Order {
@@ -198,6 +217,8 @@ impl Job {
             command: replay::Command {
                 scenario: self.named(),
                 choice: self.choice.clone(),
+                case: self.case,
+                flags: self.flags(),
             },
             notes: match live {
                 true => self.live_notes(&scenario),
@@ -230,11 +251,22 @@ impl Job {
         Ok(Done { scenario, finished })
     }
 
-    /// A built-in scenario by name, a file by path.
+    /// How the live engine is set up, as typed.
+    fn flags(&self) -> Vec<String> {
+        let flags = [
+            ("--netns", self.live.isolation == Isolation::Namespaces),
+            ("--processes", self.live.processes),
+        ];
+        let given = flags.into_iter().filter(|(_, given)| *given);
+        given.map(|(flag, _)| flag.to_string()).collect()
+    }
+
+    /// A built-in scenario by name, a file by path: a copy under another name is a file.
     fn named(&self) -> String {
-        let built_in = catalogue::BUILT_IN
-            .iter()
-            .any(|(_, text)| *text == self.source.text);
+        let source = &self.source;
+        let built_in = catalogue::BUILT_IN.iter().any(|(name, text)| {
+            *name == source.name && *text == source.text && source.file == format!("{name}.toml")
+        });
         match built_in {
             true => self.source.name.clone(),
             false => self.source.file.clone(),
@@ -256,10 +288,13 @@ impl Job {
 
 impl Done {
     pub(super) fn code(&self) -> ExitCode {
-        if self.finished.holds() {
-            ExitCode::SUCCESS
-        } else {
+        if !self.finished.holds() {
             ExitCode::from(GATE_FAILED)
+        } else if self.finished.judged_nothing() {
+            eprintln!("testnet: no gate could be judged; the notes say why");
+            ExitCode::from(NOT_JUDGED)
+        } else {
+            ExitCode::SUCCESS
         }
     }
 }

@@ -19,7 +19,8 @@ Exit codes:
   5  a copy differs from the file, or a replay from what it repeats
   6  an address cannot be bound
   7  interrupted with work left
-  8  disk";
+  8  disk
+  9  no gate could be judged: void, or about cases that were not run";
 
 pub(crate) const USAGE: u8 = 2;
 pub(crate) const GATE_FAILED: u8 = 3;
@@ -27,6 +28,7 @@ pub(crate) const DIFFERS: u8 = 5;
 pub(crate) const BIND_FAILED: u8 = 6;
 pub(crate) const INTERRUPTED: u8 = 7;
 pub(crate) const DISK: u8 = 8;
+pub(crate) const NOT_JUDGED: u8 = 9;
 
 pub(crate) fn live_exit(error: &LiveError) -> u8 {
     match error {

@@ -1,9 +1,10 @@
 //! Gates, held against figures.
 //!
-//! A case counts with the median of its seeds, a gate with its worst case. What is missing fails,
-//! because a figure that only good runs have would make every gate pass; it is left out only where
-//! there can be none (a class without members, a swarm without peers, a figure that says it may be
-//! absent), and a note says so.
+//! A case counts with the median of its seeds, or with the worst of them where the figure says what
+//! must never happen; a gate counts with its worst case. What is missing fails, because a figure
+//! that only good runs have would make every gate pass; it is left out only where there can be none
+//! (a class without members, a swarm without peers, a figure that says it may be absent), and a note
+//! says so.
 
 use super::Failure;
 use crate::{
@@ -14,6 +15,18 @@ use crate::{
 };
 
 pub(super) const FAIL: &str = "fail";
+pub(super) const NOT_RUN: &str = "not run";
+
+/// What must hold in every single run: one seed that loses a peer is not made good by four others.
+const INVARIANTS: [&str; 7] = [
+    "complete",
+    "complete_if_available",
+    "starved",
+    "refetched",
+    "failed_pieces",
+    "banned",
+    "wrongly_banned",
+];
 
 pub(crate) struct Judged {
     pub(crate) verdicts: Vec<Verdict>,
@@ -35,7 +48,8 @@ pub(crate) fn judge(
     let mut notes = Vec::new();
     let gates = scenario.gates.iter().filter(|gate| gate.is_for(engine));
     let verdicts = gates.map(|gate| court.verdict(gate, &mut notes)).collect();
-    notes.dedup();
+    let mut said = std::collections::BTreeSet::new();
+    notes.retain(|note: &String| said.insert(note.clone()));
     Judged { verdicts, notes }
 }
 
@@ -62,6 +76,7 @@ impl Court<'_> {
     fn verdict(&self, gate: &Gate, notes: &mut Vec<String>) -> Verdict {
         let mut worst: Option<f64> = None;
         let mut missing = false;
+        let mut without: Vec<String> = Vec::new();
         for at in 0..self.cases.len() {
             let settings = &self.cases[at].settings;
             // What others are divided by is not held against itself.
@@ -69,7 +84,7 @@ impl Court<'_> {
             if !gate.is_about(settings) || divisor {
                 continue;
             }
-            match self.evidence(gate, at) {
+            match self.evidence(gate, at, notes) {
                 Evidence::Figure(figure) => {
                     worst = Some(worst.map_or(figure, |old| gate.limit.worse(old, figure)));
                 }
@@ -81,7 +96,7 @@ impl Court<'_> {
                         super::shown(settings)
                     ));
                 }
-                Evidence::NotApplicable => {}
+                Evidence::NotApplicable => without.push(super::shown(settings)),
                 Evidence::Void => notes.push(format!(
                     "`{}` is void where {}: the machine was busier than {:.0} %.",
                     gate.figure,
@@ -90,13 +105,20 @@ impl Court<'_> {
                 )),
             }
         }
+        if !without.is_empty() {
+            notes.push(format!(
+                "No gate is held against `{}` where there can be none: {}.",
+                gate.figure,
+                without.join("; ")
+            ));
+        }
         let goal = gate.goal.zip(worst).is_some_and(|(goal, figure)| {
             // The goal lies on the gate's own side: a figure meets it that is no worse.
             gate.limit.worse(goal, figure) == goal
         });
         let verdict = match worst {
             _ if missing => FAIL,
-            None => "not run",
+            None => NOT_RUN,
             Some(figure) if !gate.limit.holds(figure) => FAIL,
             Some(_) if goal => "goal",
             Some(_) => "pass",
@@ -110,7 +132,7 @@ impl Court<'_> {
         }
     }
 
-    fn evidence(&self, gate: &Gate, at: usize) -> Evidence {
+    fn evidence(&self, gate: &Gate, at: usize, notes: &mut Vec<String>) -> Evidence {
         let case = &self.cases[at];
         if self.failures.iter().any(|failure| failure.case == at) || case.runs.is_empty() {
             return Evidence::Missing;
@@ -120,10 +142,25 @@ impl Court<'_> {
         }
         let mut values = Vec::new();
         for run in &case.runs {
-            let Some(figure) = run.figures.get(&gate.figure) else {
-                return missing(&self.scenario.cases[at], &gate.figure);
-            };
-            values.push((run.seed, *figure));
+            match run.figures.get(&gate.figure) {
+                Some(figure) => values.push((run.seed, *figure)),
+                None => match missing(&self.scenario.cases[at], &gate.figure) {
+                    Evidence::NotApplicable => {}
+                    other => return other,
+                },
+            }
+        }
+        if values.is_empty() {
+            return Evidence::NotApplicable;
+        }
+        if values.len() < case.runs.len() {
+            notes.push(format!(
+                "`{}` is of {} seeds out of {} where {}: the others can have none.",
+                gate.figure,
+                values.len(),
+                case.runs.len(),
+                super::shown(&case.settings)
+            ));
         }
         if !gate.over.is_empty() {
             let divisor = self.cases.iter().position(|other| {
@@ -143,6 +180,14 @@ impl Court<'_> {
             }
         }
         let mut values: Vec<f64> = values.into_iter().map(|(_, value)| value).collect();
+        let stem = gate
+            .figure
+            .split_once('.')
+            .map_or(&*gate.figure, |(stem, _)| stem);
+        if INVARIANTS.contains(&stem) {
+            let worst = values.into_iter().reduce(|a, b| gate.limit.worse(a, b));
+            return worst.map_or(Evidence::Missing, Evidence::Figure);
+        }
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         Evidence::Figure((values[middle] + values[(values.len() - 1) / 2]) / 2.0)

@@ -92,6 +92,16 @@ impl Finished {
                 .iter()
                 .all(|verdict| verdict.verdict != judge::FAIL)
     }
+
+    /// Whether there are gates and none could be held against anything: they are void, or about
+    /// cases that were not run. That is no success.
+    pub fn judged_nothing(&self) -> bool {
+        let verdicts = &self.outcome.verdicts;
+        !verdicts.is_empty()
+            && verdicts
+                .iter()
+                .all(|verdict| verdict.verdict == judge::NOT_RUN)
+    }
 }
 
 /// A world of this many nodes fills memory and feeds every core by itself.
@@ -194,7 +204,9 @@ fn gather(scenario: &Scenario, order: &Order, results: impl Iterator<Item = Ende
                 case,
                 seed,
                 why,
-                replay: order.command.of(&scenario.cases[case].settings, seed),
+                replay: order
+                    .command
+                    .of(order.command.case.unwrap_or(case + 1), seed),
             }),
         }
     }

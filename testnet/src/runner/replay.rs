@@ -11,24 +11,24 @@ pub struct Command {
     pub scenario: String,
     /// Engine, variant and overrides.
     pub choice: Choice,
+    /// The one case to run, by number from 1; all if `None`.
+    pub case: Option<usize>,
+    /// Flags of the engine, as typed: `--netns`.
+    pub flags: Vec<String>,
 }
 
 impl Command {
     /// All cases, all seeds.
     pub fn whole(&self, seeds: &Range<u64>) -> String {
-        self.line(&self.choice.set, seeds)
+        self.line(self.case, seeds)
     }
 
-    /// One case and one seed.
-    pub fn of(&self, settings: &[(String, String)], seed: u64) -> String {
-        let pinned = settings.iter().map(|(key, value)| format!("{key}={value}"));
-        // What the case says stands in place of a list of values for the same key.
-        let set = self.choice.set.iter().filter(|set| !set.contains(','));
-        let set: Vec<String> = set.cloned().chain(pinned).collect();
-        self.line(&set, &(seed..seed + 1))
+    /// One case, by number from 1, and one seed.
+    pub fn of(&self, case: usize, seed: u64) -> String {
+        self.line(Some(case), &(seed..seed + 1))
     }
 
-    fn line(&self, set: &[String], seeds: &Range<u64>) -> String {
+    fn line(&self, case: Option<usize>, seeds: &Range<u64>) -> String {
         let (first, count) = (seeds.start, seeds.end.saturating_sub(seeds.start));
         let mut words = vec!["testnet".to_string(), "run".into(), self.scenario.clone()];
         if self.choice.engine == Engine::Live {
@@ -37,17 +37,23 @@ impl Command {
         if self.choice.quick {
             words.push("--quick".into());
         }
+        words.extend(self.flags.iter().cloned());
+        if let Some(case) = case {
+            words.extend(["--case".into(), case.to_string()]);
+        }
         words.extend(["--seed".into(), first.to_string()]);
         words.extend(["--seeds".into(), count.to_string()]);
-        for set in set {
+        for set in &self.choice.set {
             words.extend(["--set".into(), set.clone()]);
         }
-        words
-            .iter()
-            .map(|word| quoted(word))
-            .collect::<Vec<_>>()
-            .join(" ")
+        line(&words)
     }
+}
+
+/// Words as one line that a shell takes.
+pub fn line(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    quoted.join(" ")
 }
 
 /// As a shell takes it; what needs no quotes has none, so that the line is easy to read.
@@ -81,6 +87,8 @@ mod tests {
                 quick: true,
                 set: vec!["session=exponential 10min".into(), "nodes=1,2".into()],
             },
+            case: None,
+            flags: vec!["--netns".into()],
         };
         let whole = command.whole(&(3..8));
         assert_eq!(
@@ -92,6 +100,7 @@ mod tests {
                 "--engine",
                 "live",
                 "--quick",
+                "--netns",
                 "--seed",
                 "3",
                 "--seeds",
@@ -102,10 +111,7 @@ mod tests {
                 "nodes=1,2",
             ]
         );
-        let one = command.of(&[("dht.nodes".into(), "2".into())], 4);
-        assert!(
-            one.ends_with("--seed 4 --seeds 1 --set 'session=exponential 10min' --set dht.nodes=2"),
-            "{one}"
-        );
+        let end = "--case 2 --seed 4 --seeds 1 --set 'session=exponential 10min' --set nodes=1,2";
+        assert!(command.of(2, 4).ends_with(end), "{}", command.of(2, 4));
     }
 }

@@ -60,6 +60,8 @@ fn order(engine: Engine, seeds: Range<u64>, threads: usize) -> Order {
         command: replay::Command {
             scenario: "x.toml".into(),
             choice: Choice::default(),
+            case: None,
+            flags: Vec::new(),
         },
         notes: Vec::new(),
     }
@@ -197,7 +199,7 @@ fn a_run_that_panics_fails_its_case_and_no_other() {
     assert_eq!(failure.why, "it panicked: a defect in two lines");
     assert_eq!(
         failure.replay,
-        "testnet run x.toml --seed 2 --seeds 1 --set class.peer.count=10 --set class.rider.share=0"
+        "testnet run x.toml --case 3 --seed 2 --seeds 1"
     );
     // The gate that is about N = 20 alone holds still, and says what it did.
     let verdicts: Vec<_> = verdicts(&finished);
