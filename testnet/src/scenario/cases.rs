@@ -266,7 +266,7 @@ impl Chosen<'_> {
         Ok(plan)
     }
 
-    fn events(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn events(&self) -> impl Iterator<Item = &str> {
         let paths = self.document.tables.iter().map(|(path, _)| path.as_str());
         paths.filter(|path| path.starts_with("event."))
     }
@@ -353,7 +353,7 @@ impl Chosen<'_> {
         self.document.at_value(&entry.origin, wrong)
     }
 
-    fn event(&self, path: &str) -> Result<TimedEvent, FileError> {
+    pub(super) fn event(&self, path: &str) -> Result<TimedEvent, FileError> {
         let mut draft = EventDraft::default();
         self.fill(keys::EVENT, path, &mut draft, 0.0)?;
         let actions = [

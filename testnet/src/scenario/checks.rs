@@ -1,6 +1,6 @@
 //! What makes no sense although every value by itself does.
 
-use super::{AttackKind, FileError, Plan, cases::Chosen, error::Wrong};
+use super::{Action, AttackKind, FileError, Plan, TimedEvent, cases::Chosen, error::Wrong};
 
 /// Content is kept in memory once and hashed: beyond this it is no test of the protocol.
 const LARGEST_FILE: u64 = 2 << 30;
@@ -25,16 +25,47 @@ impl Chosen<'_> {
         self.check_shares(plan)?;
         self.check_dht(plan)?;
         self.check_attack(plan)?;
-        if let (Some(event), None) = (plan.events.first(), &plan.dht)
-            && !matches!(event.action, super::Action::Partition(_))
-        {
-            return self.wrong(
-                "event.1",
-                "an event for the nodes of a DHT, and there is no [dht]",
-                "add [dht], or take the event away; a swarm knows only `partition`",
-            );
+        for path in self.events() {
+            self.check_event(plan, path, &self.event(path)?)?;
         }
         Ok(())
+    }
+
+    /// An event must do something to what is run.
+    fn check_event(&self, plan: &Plan, path: &str, event: &TimedEvent) -> Result<(), FileError> {
+        let partition = matches!(event.action, Action::Partition(_));
+        let Some(dht) = &plan.dht else {
+            if !partition {
+                return self.wrong(
+                    path,
+                    "an event for the nodes of a DHT, and there is no [dht]",
+                    "add [dht], or take the event away; a swarm knows only `partition`",
+                );
+            }
+            let limit = plan.swarm.as_ref().map(|swarm| swarm.limit);
+            if limit.is_some_and(|limit| event.at >= limit) {
+                return self.wrong(
+                    &format!("{path}.at"),
+                    "an event after the run has ended",
+                    "write an earlier `at`, or a longer `swarm.limit`",
+                );
+            }
+            return Ok(());
+        };
+        match event.action {
+            // The bound is for all peers, and one that is killed is not there to be bounded.
+            Action::Kill(_) if plan.swarm.is_some() => self.wrong(
+                path,
+                "`kill` is for the nodes of a DHT, and a swarm runs beside it",
+                "write two files: one with [swarm], one with [dht] and the event",
+            ),
+            Action::RoutersDown(count) if count > dht.routers => self.wrong(
+                path,
+                &format!("{count} routers go down, and there are {}", dht.routers),
+                "write fewer, or more `dht.routers`",
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn wrong(&self, path: &str, what: &str, remedy: &str) -> Result<(), FileError> {

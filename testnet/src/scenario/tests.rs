@@ -269,6 +269,17 @@ fn wrong_files_say_where_and_what_to_do() {
         ("partition = \"30min\"", "kill = 0.5", "there is no [dht]"),
         (
             "partition = \"30min\"",
+            "partition = \"30min\"\n[[event]]\nat = \"1s\"\nkill = 0.5",
+            "there is no [dht]",
+        ),
+        (
+            "partition = \"30min\"",
+            "kill = 0.5\n[dht]\nnodes = 100",
+            "a swarm runs beside it",
+        ),
+        ("at = \"5min\"", "at = \"24h\"", "after the run has ended"),
+        (
+            "partition = \"30min\"",
             "partition = \"30min\"\nkill = 1",
             "an event does one thing",
         ),
@@ -380,6 +391,10 @@ fn wrong_files_say_where_and_what_to_do() {
         (
             "[[event]]\nat = \"1s\"\nkill = 0.5\nknowing = \"cache\"",
             "none come",
+        ),
+        (
+            "[[event]]\nat = \"1s\"\nrouters_down = 2",
+            "2 routers go down, and there are 1",
         ),
         ("[vary]\nnodes = [1, 2]", "`dht.nodes` cannot be `1`"),
         (
