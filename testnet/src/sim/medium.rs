@@ -4,6 +4,7 @@
 //! [`Medium::mail`] until the shards meet; it cannot be due before.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -100,6 +101,16 @@ pub(crate) enum RecordUpdate {
     Done(LookupStats, Vec<Contact>),
 }
 
+/// Says which side of a partition a node is on.
+#[derive(Clone)]
+pub(crate) struct Sides(pub(crate) Arc<dyn Fn(u32) -> u8 + Send + Sync>);
+
+impl fmt::Debug for Sides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sides")
+    }
+}
+
 /// Everything between the nodes of a shard, and what they share.
 #[derive(Debug)]
 pub(crate) struct Medium {
@@ -115,7 +126,7 @@ pub(crate) struct Medium {
     pub(crate) links: Links,
     pub(crate) addresses: Addresses,
     /// Which side of a partition each node is on, while there is one.
-    pub(crate) sides: Option<Arc<[u8]>>,
+    pub(crate) sides: Option<Sides>,
     pub(crate) packets: Packets,
     /// For each shard, what goes there.
     pub(crate) mail: Vec<Mail>,
@@ -189,9 +200,8 @@ impl Medium {
 
     /// Whether a partition lies between two nodes.
     pub(crate) fn is_cut(&self, a: u32, b: u32) -> bool {
-        let side = |sides: &[u8], node: u32| sides.get(node as usize).copied().unwrap_or(0);
         let sides = self.sides.as_ref();
-        sides.is_some_and(|sides| side(sides, a) != side(sides, b))
+        sides.is_some_and(|Sides(side_of)| side_of(a) != side_of(b))
     }
 
     pub(crate) fn send_datagram(&mut self, at: u64, order: u64, to: u32, packet: Front<'_>) {

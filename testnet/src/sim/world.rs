@@ -24,7 +24,7 @@ use super::{
     address::{Addresses, MAX_NODES},
     hash::Trace,
     link::{LinkConfig, Links},
-    medium::{Medium, RecordUpdate},
+    medium::{Medium, RecordUpdate, Sides},
     node::{Look, Node, NodeConfig, PeerConfig},
     shard::Shard,
     speed::{Speed, peak_memory},
@@ -222,10 +222,10 @@ impl World {
     }
 
     /// Cuts the network: nothing that is sent from now on reaches a node of another side. What is
-    /// under way arrives. Nodes that join later are on side 0, until the world is cut anew. A
+    /// under way arrives. Nodes that join later are on the side that `side_of` says as well. A
     /// stream that has something to send holds it back, and closes after 100 seconds of that.
-    pub fn partition(&mut self, side_of: impl Fn(u32) -> u8) {
-        let sides: Arc<[u8]> = (0..self.nodes).map(side_of).collect();
+    pub fn partition(&mut self, side_of: impl Fn(u32) -> u8 + Send + Sync + 'static) {
+        let sides = Sides(Arc::new(side_of));
         self.shards
             .iter_mut()
             .for_each(|shard| shard.medium.sides = Some(sides.clone()));

@@ -426,7 +426,7 @@ impl<'a> Lab<'a> {
     }
 
     fn side_of(&self, node: u32) -> u8 {
-        (draw(&[self.seed, SIDE, u64::from(node)]) & 1) as u8
+        side_of(self.seed, node)
     }
 
     fn on_event(&mut self, at: Duration, event: u32) {
@@ -474,10 +474,8 @@ impl<'a> Lab<'a> {
                 self.agenda.note(at + GET_IN, Act::CountNewcomers(group));
             }
             Action::Partition(lasts) => {
-                let sides: Vec<u8> = (0..self.world.nodes().len() as u32)
-                    .map(|node| self.side_of(node))
-                    .collect();
-                self.world.partition(|node| sides[node as usize]);
+                let seed = self.seed;
+                self.world.partition(move |node| side_of(seed, node));
                 self.split = Split::Cut;
                 self.agenda.note(at + lasts, Act::Heal);
             }
@@ -538,6 +536,11 @@ impl<'a> Lab<'a> {
         let mut records = records.map(|record| &self.world.lookups()[record]);
         records.all(|record| record.done.is_some() || !self.people.contains(record.node))
     }
+}
+
+/// Which half of a partition a node is in, whether it is there or joins later.
+fn side_of(seed: u64, node: u32) -> u8 {
+    (draw(&[seed, SIDE, u64::from(node)]) & 1) as u8
 }
 
 fn head(seed: [u8; 32]) -> [u8; 20] {

@@ -314,28 +314,13 @@ impl<'a> Show<'a> {
             self.next_event += 1;
             let stream = draw(&[self.stage.seed, EVENT, self.next_event as u64]);
             match event.action {
-                Action::Kill(share) => self.kill(share, stream),
                 Action::Partition(time) => {
-                    let side = |node: u32| (draw(&[stream, u64::from(node)]) >> 63) as u8;
+                    let side = move |node: u32| (draw(&[stream, u64::from(node)]) >> 63) as u8;
                     self.world.partition(side);
                     self.heals_at = Some(self.world.now() + time);
                 }
-                // The DHT's own events: a swarm has one router, and says itself who comes.
-                Action::RoutersDown(_) | Action::Newcomers { .. } => {}
-            }
-        }
-    }
-
-    /// This share of those that began with nothing is gone without a word.
-    fn kill(&mut self, share: f64, stream: u64) {
-        for at in 0..self.members.len() {
-            let member = &mut self.members[at];
-            let falls = unit(draw(&[stream, at as u64])) < share;
-            if falls && member.left.is_none() && !member.complete_from_start {
-                member.observe(&self.world);
-                member.left = Some(self.world.now());
-                self.world.crash(member.node);
-                self.busy.retain(|busy| *busy != at);
+                // The DHT's own events: a swarm has one router, and says itself who comes and goes.
+                Action::Kill(_) | Action::RoutersDown(_) | Action::Newcomers { .. } => {}
             }
         }
     }
