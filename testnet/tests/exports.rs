@@ -485,7 +485,7 @@ fn containers_shells_run() {
 #[test]
 fn what_cannot_be_exported_is_an_error_that_says_so() {
     type Change = fn(&mut Plan);
-    let rows: [(&str, Scenario, Change); 8] = [
+    let rows: [(&str, Scenario, Change); 9] = [
         ("behaviour FreeRider", swarm(), |plan| {
             plan.classes[1].behaviour = Behaviour::FreeRider;
         }),
@@ -511,6 +511,9 @@ fn what_cannot_be_exported_is_an_error_that_says_so() {
                 at: Duration::ZERO,
                 action: Action::Partition(Duration::from_secs(1)),
             });
+        }),
+        ("announces = 28 by 28 nodes", dht(), |plan| {
+            plan.dht.as_mut().unwrap().announces = 28;
         }),
         ("attack", dht(), |plan| {
             plan.attack = Some(Default::default())
@@ -655,6 +658,7 @@ fn bad_lines_are_named_and_the_rest_counts() {
     let figures = &collected.outcome.cases[0].runs[0].figures;
     assert_eq!(figures["complete"], 0.1);
     assert_eq!(figures["starved"], 9.0);
+    assert!(!figures.contains_key("ratio") && !figures.contains_key("seconds"));
     fs::write(&log, "nothing\n").unwrap();
     let error = collect::read(&scenario, 1, &[log]).unwrap_err().to_string();
     assert!(error.contains("--json"), "{error}");

@@ -313,6 +313,13 @@ fn dht_script(script: &mut Script, plan: &Plan, dht: &DhtPlan) -> Result<(), Exp
     if dht.dead > 0.0 {
         return Err(unsupported("dead", "tables are filled by real joins"));
     }
+    let others = dht.nodes.saturating_sub(dht.routers);
+    if dht.announces >= others {
+        return Err(unsupported(
+            format!("announces = {} by {others} nodes", dht.announces),
+            "each announcer is a node of its own; write fewer, as `--set announces=N`",
+        ));
+    }
     let announces = dht.announces as usize;
     for key in 0..announces {
         let first = 1_000_000 * (key as u64 + 1);
@@ -320,7 +327,7 @@ fn dht_script(script: &mut Script, plan: &Plan, dht: &DhtPlan) -> Result<(), Exp
             .contents
             .push(content(&format!("key-{key}.bin"), first, 1024, 16 * 1024)?);
     }
-    let nodes = (dht.nodes.saturating_sub(dht.routers) as usize).saturating_sub(announces);
+    let nodes = others as usize - announces;
     let within = dht.join_within;
     let mut group = |name: &str, count: usize, start: Duration, step: Duration, work| {
         script.groups.push(Group {
@@ -375,6 +382,17 @@ fn dht_script(script: &mut Script, plan: &Plan, dht: &DhtPlan) -> Result<(), Exp
              peer is kept, how long it took is not."
                 .into(),
         );
+    }
+    script.losses.push(format!(
+        "Announces: each key is announced when its node starts and then at mainswarm's own pace, not \
+         every {} s.",
+        dht.reannounce.as_secs_f64()
+    ));
+    if dht.settle > Duration::ZERO {
+        script.losses.push(format!(
+            "Settling: the {} s are between the announces and the lookups, not before the announces.",
+            dht.settle.as_secs_f64()
+        ));
     }
     if dht.start == DhtStart::Warm {
         script.losses.push(format!(
