@@ -9,7 +9,12 @@ pub(crate) fn mean(values: &[f64]) -> Option<f64> {
 /// The least value that so many per cent of sorted values do not exceed (nearest rank); `None` of
 /// nothing.
 pub(crate) fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    percentile_among(sorted, sorted.len(), percent)
+}
+
+/// The same of so many values, of which only these least ones exist: the others never came.
+pub(crate) fn percentile_among(sorted: &[f64], all: usize, percent: usize) -> Option<f64> {
+    let rank = (all * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()
 }
 
@@ -31,5 +36,10 @@ mod tests {
         assert_eq!(seen, [0.0, 0.0, 1.0, 2.0, 3.0, 5.0, 5.0].map(Some));
         assert_eq!((percentile(&[], 50), mean(&[])), (None, None));
         assert_eq!(mean(&values), Some(2.5));
+        // Who never came counts: 5 of 6 are no 99 %.
+        let rows = [(6, Some(5.0)), (7, None)];
+        for (all, percentile) in rows {
+            assert_eq!(percentile_among(&values, all, 99), percentile);
+        }
     }
 }

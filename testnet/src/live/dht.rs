@@ -8,7 +8,7 @@
 //! | figure | beyond those of every DHT |
 //! |---|---|
 //! | `joined` | the share of nodes whose table became usable while the network formed |
-//! | `connected_seconds` | the time until 99 % of them were, since the first began to join |
+//! | `connected_seconds` | the time until 99 % of all had eight live contacts, since the first began to join |
 //! | `router_share` | the share of all queries that routers received, from the start |
 //! | `joined_routers`, `_orphaned`, `_cached` | the share of newcomers that found in, by what they knew |
 //! | `success_before`, `_at_once`, `_after` | success before, in the minute after and 15 min after nodes are killed; before and after routers died |
@@ -46,7 +46,7 @@ use crate::{
     experiment::Progress,
     outcome::Run,
     scenario::{Action, DhtPlan, DhtStart, Plan, Session},
-    statistics::percentile,
+    statistics::{percentile, percentile_among},
 };
 
 /// Runs the DHT half of a plan.
@@ -134,6 +134,12 @@ struct Lab<'a> {
     looks: Vec<Look>,
     steps: BinaryHeap<Reverse<(Duration, Step)>>,
     start: Instant,
+    /// When the first began to join.
+    began: Instant,
+    /// Nodes from this one on came after the network had formed.
+    late: usize,
+    /// When each of those that formed the network had eight live contacts, seconds since `began`.
+    connected: Vec<f64>,
     parted: bool,
     /// Keeps its table on disk, for newcomers that have one.
     donor: Option<usize>,
@@ -166,6 +172,9 @@ impl<'a> Lab<'a> {
             looks: Vec::new(),
             steps: BinaryHeap::new(),
             start: Instant::now(),
+            began: Instant::now(),
+            late: usize::MAX,
+            connected: Vec::new(),
             parted: false,
             donor: None,
             saved: false,
@@ -193,6 +202,7 @@ impl<'a> Lab<'a> {
         };
         let rest = (self.dht.nodes as usize).saturating_sub(routers).max(1);
         self.start = Instant::now();
+        self.began = self.start;
         for index in 0..rest {
             let at = match self.dht.start {
                 DhtStart::Cold => self.dht.join_within.mul_f64(index as f64 / rest as f64),
@@ -213,6 +223,7 @@ impl<'a> Lab<'a> {
             self.turn(progress, 0.4 * self.joins.len() as f64 / rest as f64)
                 .await?;
         }
+        self.late = self.nodes.len();
         let settled = Instant::now() + self.dht.settle;
         while Instant::now() < settled {
             self.turn(progress, 0.4).await?;
@@ -517,9 +528,12 @@ impl<'a> Lab<'a> {
                     let count = group.count as usize;
                     group.counted |= group.joined == count;
                 }
-                if !known {
-                    self.joins.push(self.start.elapsed().as_secs_f64());
+                if !known && node < self.late {
+                    self.joins.push(self.began.elapsed().as_secs_f64());
                 }
+            }
+            Said::Connected if node < self.late && !self.nodes[node].router => {
+                self.connected.push(self.began.elapsed().as_secs_f64());
             }
             Said::KeyAnnounced { key, nodes } => {
                 if let Some(key) = self.keys.iter_mut().find(|other| other.hash == key) {
@@ -630,16 +644,22 @@ impl<'a> Lab<'a> {
     fn figures(&self) -> Run {
         let mut run = Run::default();
         let figures = &mut run.figures;
-        let mut joins = self.joins.clone();
-        joins.sort_by(f64::total_cmp);
+        let joins = &self.joins;
         let nodes = (self.dht.nodes as usize)
             .saturating_sub(self.dht.routers as usize)
             .max(1);
+        // In a network of a few nodes nobody can have eight.
+        let mut reached = match nodes <= FEW {
+            true => joins.clone(),
+            false => self.connected.clone(),
+        };
+        reached.sort_by(f64::total_cmp);
         figures.insert(
             "joined".into(),
             (joins.len() as f64 / nodes as f64).min(1.0),
         );
-        if let Some(seconds) = percentile(&joins, 99) {
+        let all = nodes + usize::from(self.donor.is_some());
+        if let Some(seconds) = percentile_among(&reached, all, 99) {
             figures.insert("connected_seconds".into(), seconds);
         }
         let all: u64 = self.nodes.iter().map(|node| node.queries).sum();
@@ -695,8 +715,8 @@ impl<'a> Lab<'a> {
         let both = figures
             .get("success_before")
             .zip(figures.get("success_after"));
-        if let Some((before, after)) = both.filter(|(before, _)| **before > 0.0) {
-            let change = (before - after) / before;
+        if let Some((before, after)) = both {
+            let change = before - after;
             figures.insert("success_change".into(), change);
         }
         let mut set = |name: &str, value: Option<f64>| {
@@ -770,6 +790,7 @@ impl<'a> Lab<'a> {
     }
 }
 
+const FEW: usize = 8;
 const TICK: Duration = Duration::from_millis(250);
 /// How long the nodes may take to find into the network after the last began.
 const GATHER_LIMIT: Duration = Duration::from_secs(120);

@@ -203,6 +203,8 @@ pub enum Said {
         /// Since it started.
         seconds: f64,
     },
+    /// It has eight live contacts.
+    Connected,
     /// Nobody it asked has answered.
     BootstrapFailed,
     /// Nodes hold its torrent's announce.
@@ -337,13 +339,16 @@ async fn join(
     session.add(add).await.map_err(|error| error.to_string())
 }
 
+/// A simulated node counts as connected by as many: a table with fewer cannot hold a key's eight.
+const CONTACTS: usize = 8;
+
 /// Says what concerns others of a DHT node.
 async fn watch_dht(dht: DhtHandle, said: mpsc::UnboundedSender<Said>) {
     let started = Instant::now();
     let mut events = dht.events();
-    let stats = dht.stats();
+    let mut stats = dht.stats();
     let mut ticks = tokio::time::interval(QUERIES_EVERY);
-    let mut usable = false;
+    let (mut usable, mut connected) = (false, false);
     let ready = dht.bootstrapped();
     tokio::pin!(ready);
     loop {
@@ -351,6 +356,13 @@ async fn watch_dht(dht: DhtHandle, said: mpsc::UnboundedSender<Said>) {
             done = &mut ready, if !usable => {
                 usable = true;
                 done.then(|| Said::Bootstrapped { seconds: started.elapsed().as_secs_f64() })
+            }
+            changed = stats.changed(), if !connected => {
+                if changed.is_err() {
+                    return;
+                }
+                connected = stats.borrow_and_update().good >= CONTACTS;
+                connected.then_some(Said::Connected)
             }
             _ = ticks.tick() => {
                 let received = stats.borrow().queries_received;
