@@ -252,6 +252,7 @@ fn live_gates_are_live_and_a_busy_machine_makes_a_ratio_void() {
     assert_eq!(verdicts(&void)[0], ("not run", None));
     assert_eq!(verdicts(&void)[4].0, "fail");
     assert!(void.outcome.notes.iter().any(|note| note.contains("void")));
+    assert!(!void.judged_nothing() && !idle.judged_nothing());
     assert!(idle.outcome.replay.starts_with("testnet run x.toml"));
 }
 
@@ -266,4 +267,39 @@ fn progress_adds_up() {
     assert_eq!(done, [0.25, 0.5, 0.75, 1.0]);
     let last = seen.last().unwrap();
     assert_eq!((last.ended, last.runs, last.events), (2, 2, 20));
+}
+
+#[test]
+fn what_must_never_happen_counts_by_its_worst_seed() {
+    let text = FILE.replace(
+        "figure = \"ratio\"\nat_most = 1.2\ngoal = 1.1",
+        "figure = \"complete\"\nat_least = 1",
+    ) + "[[gate]]\nfigure = \"complete_if_available\"\nat_least = 1\n";
+    let choice = Choice {
+        set: vec!["peer.count=10".into(), "share=0".into()],
+        ..Choice::default()
+    };
+    let scenario = parse("x", "x.toml", &text, &choice).unwrap();
+    let judged = |complete: &'static [f64], available: &'static [Option<f64>]| {
+        let run_case = move |case: &Case, seed: u64, threads: usize, watch: &dyn Fn(Progress)| {
+            let mut run = fake(case, seed, threads, watch)?;
+            let at = seed as usize - 1;
+            run.figures.insert("complete".into(), complete[at]);
+            if let Some(figure) = available[at] {
+                run.figures.insert("complete_if_available".into(), figure);
+            }
+            Ok(run)
+        };
+        let finished = run(&scenario, &order(Engine::Sim, 1..4, 1), &run_case, &silent);
+        let of = verdicts(&finished);
+        let (first, last) = (of[0].0.to_owned(), of[of.len() - 1].0.to_owned());
+        (first, last, finished.outcome.notes.join("\n"))
+    };
+    let (complete, available, notes) = judged(&[1.0, 1.0, 0.9], &[Some(1.0), None, Some(0.5)]);
+    assert_eq!((&*complete, &*available), ("fail", "fail"));
+    assert!(notes.contains("is of 2 seeds out of 3"), "{notes}");
+    let (complete, available, notes) = judged(&[1.0; 3], &[None; 3]);
+    assert_eq!((&*complete, &*available), ("pass", "not run"));
+    let note = "No gate is held against `complete_if_available` where there can be none";
+    assert!(notes.contains(note), "{notes}");
 }
