@@ -44,7 +44,7 @@ pub const FIGURES: &[(&str, &str)] = &[
     ),
     (
         "success_change",
-        "how much less is found after routers died than before, as a share",
+        "success_before less success_after, where routers died",
     ),
     (
         "success_split",

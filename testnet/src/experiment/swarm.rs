@@ -275,6 +275,10 @@ pub const FIGURES: &[(&str, &str)] = &[
     ),
     ("fluid_deviation", "distance of fluid_ratio from 1"),
     (
+        "fluid_ideal_deviation",
+        "distance from 1 of the same mean time over that of the model with eta = 1",
+    ),
+    (
         "population",
         "mean number of peers that lack something, in the steady state",
     ),

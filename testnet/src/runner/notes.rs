@@ -29,6 +29,11 @@ pub(super) fn notes(scenario: &Scenario, order: &Order, cases: &[CaseOutcome]) -
                  headers and all other messages of the peer wire protocol, no IP or TCP headers."
                     .into(),
             );
+            notes.push(
+                "Loss on a stream is per message of up to 16 KiB, which is then sent again and comes \
+                 later: TCP's congestion control, which would slow down as well, is not simulated."
+                    .into(),
+            );
         }
         notes.extend(tables(scenario));
     }

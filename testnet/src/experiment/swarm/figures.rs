@@ -372,6 +372,10 @@ impl Findings<'_> {
             "fluid_deviation",
             ratio.map(|ratio| (ratio - 1.0).abs()),
         );
+        let ideal = average
+            .zip(self.fluid_time(1.0).filter(|ideal| *ideal > 0.0))
+            .map(|(time, ideal)| (time / ideal - 1.0).abs());
+        set(figures, "fluid_ideal_deviation", ideal);
         let end = self.trial.ended.as_secs_f64();
         let population = |from: f64, to: f64| {
             let seen = self.trial.series.population.iter();

@@ -33,7 +33,7 @@ pub(in crate::scenario) const NETWORK: &[Key<NetworkPlan>] = &[
         "loss",
         Takes::Number(0.0, 0.9),
         "0.01",
-        "the share of packets that are lost, each way",
+        "the share of packets lost, each way; on a stream of messages of up to 16 KiB, without TCP's congestion control",
         |plan, given| {
             plan.loss = given.number()?;
             Some(())
