@@ -80,7 +80,8 @@ impl Torrent {
             };
             self.up.take(now, u64::from(block.len));
             self.upload_turn = key;
-            self.shares.on_read(key, self.choker.weight(key), block.len);
+            self.shares
+                .on_read(now, key, self.choker.weight(key), block.len);
             let read = StorageRequest::Read { peer: key, block };
             self.outputs.push_back(Output::Storage(read));
         }
@@ -96,11 +97,9 @@ impl Torrent {
         let peers = &self.peers;
         self.upload_ready
             .retain(|key| peers.get(key).is_some_and(|peer| peer.uploads.ready()));
-        let window = self.shares.window(self.up_rate.rate(now));
-        if self.shares.waiting(now) >= window {
-            return None;
-        }
-        self.shares.least(&self.upload_ready)
+        let (rate, ready) = (self.up_rate.rate(now), &self.upload_ready);
+        let weight = |key| self.choker.weight(key);
+        self.shares.next(now, rate, ready, weight)
     }
 
     /// A block was read.
@@ -110,7 +109,7 @@ impl Torrent {
         };
         let owed = peer.uploads.on_read(block);
         if !owed {
-            self.shares.on_sent(now, key, u64::from(block.len));
+            self.shares.on_sent(key, u64::from(block.len));
         }
         if owed {
             if let Some(unsent) = &mut self.unsent {
@@ -128,7 +127,7 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        self.shares.on_sent(now, key, u64::from(block.len));
+        self.shares.on_sent(key, u64::from(block.len));
         if peer.uploads.on_read_failed(block) && peer.reserved.fast() {
             peer.spoke_at = now;
             self.outputs.push_back(Output::Send {
@@ -144,7 +143,7 @@ impl Torrent {
             return;
         };
         peer.uploads.on_sent(bytes as u64);
-        self.shares.on_sent(now, key, bytes as u64);
+        self.shares.on_sent(key, bytes as u64);
         peer.traded_at = now;
         self.uploaded += bytes as u64;
         self.up_rate.add(now, bytes as u64);
