@@ -358,7 +358,6 @@ impl Torrent {
             }
         }
         if self.completed && peer.is_seed() {
-            self.end_unsent(now);
             self.disconnect(now, key, DisconnectReason::NothingToTrade);
         }
     }
