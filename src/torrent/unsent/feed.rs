@@ -138,11 +138,15 @@ impl Torrent {
             account.add_turn(now, turn.max(more));
             return true;
         }
+        // What it was shown before, it may have yet to take.
+        let choked = self.peers.get(&key).is_some_and(|peer| peer.we_choke_them);
+        let mut given = choked && account.backlog > 0;
         while !unsent.accounts[&key].is_busy(now) {
             let has = self.peers.get(&key).and_then(|peer| peer.bitfield());
             let Some(piece) = unsent.next(key, has, &pieces.picker) else {
-                return false;
+                return given;
             };
+            given = true;
             unsent.show(now, key, piece);
             self.outputs.push_back(Output::Send {
                 peer: key,
