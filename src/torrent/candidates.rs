@@ -243,6 +243,12 @@ impl Candidates {
             .count()
     }
 
+    /// Whether there is an address to dial that has not failed: whoever is behind NAT has.
+    pub(super) fn has_promising(&self, now: Instant) -> bool {
+        let mut known = self.known.iter();
+        known.any(|(addr, c)| c.failures == 0 && self.ready(now, *addr, c))
+    }
+
     fn ready(&self, now: Instant, addr: SocketAddr, candidate: &Candidate) -> bool {
         matches!(candidate.state, State::Idle(at) if at.is_none_or(|at| now >= at))
             && self.admissible(addr, candidate)

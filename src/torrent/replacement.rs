@@ -3,8 +3,8 @@
 //! Places are few and strangers many. A neighbour is worth its place while blocks move between the
 //! two of us, except one that only takes: a free rider that calls everybody would otherwise fill
 //! all places of all peers, and leave nobody to trade with (Sirivianos 2007, "large view"). A
-//! leecher therefore keeps half of its places for those that it chose itself, drops who has not
-//! repaid, and remembers it for a while.
+//! leecher therefore keeps half of its places for those that it chose itself, as long as it knows of
+//! some, drops who has not repaid, and remembers it for a while.
 
 use std::{
     net::SocketAddr,
@@ -51,7 +51,7 @@ impl Torrent {
         }
         let inbound = |peer: &Peer| peer.direction == Direction::Inbound;
         let callers = self.peers.values().filter(|peer| inbound(peer)).count();
-        let crowded = callers >= half && self.candidates.dialable(now) > 0;
+        let crowded = callers >= half && self.candidates.has_promising(now);
         match (full, crowded) {
             (false, false) => true,
             (true, false) => self.make_room(now, |_| true),
