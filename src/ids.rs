@@ -231,7 +231,8 @@ mod tests {
         let mut last = zero.distance(&zero);
         for shared in (0..160).rev() {
             let distance = zero.distance(&zero.with_bit(shared, true));
-            assert!(distance > last && last < distance, "{shared}");
+            assert_eq!(distance.cmp(&last), Ordering::Greater, "{shared}");
+            assert_eq!(last.cmp(&distance), Ordering::Less, "{shared}");
             assert_eq!(distance.leading_zeros() as usize, shared);
             last = distance;
         }
