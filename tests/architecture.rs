@@ -65,7 +65,7 @@ const ROWS: &[Row] = &[
     Row {
         modules: &["torrent"],
         ours: &["metainfo", "wire"],
-        packages: &["rand"],
+        packages: &["lru", "rand"],
         pure: true,
     },
     Row {
