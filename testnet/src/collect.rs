@@ -368,6 +368,9 @@ fn outcome(scenario: &Scenario, case: &Case, run: Run) -> Outcome {
     Outcome {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
+        about: scenario.about.clone(),
+        held_against: scenario.held_against.clone(),
+        left: 0,
         engine: Engine::Live.name().into(),
         parameters: scenario.parameters.clone(),
         notes,

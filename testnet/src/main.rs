@@ -86,15 +86,9 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::List(args) => commands::catalogue::list(&args),
         Command::Show(args) => commands::catalogue::show(&args),
         Command::Keys => commands::catalogue::keys(),
-        Command::Run(args) => {
-            in_background(args.cleans_up(), move || commands::run::run(&args)).await
-        }
-        Command::Figure(args) => {
-            in_background(args.cleans_up(), move || commands::figure::figure(&args)).await
-        }
-        Command::Replay(args) => {
-            in_background(false, move || commands::replay::replay(&args)).await
-        }
+        Command::Run(args) => in_background(move || commands::run::run(&args)).await,
+        Command::Figure(args) => in_background(move || commands::figure::figure(&args)).await,
+        Command::Replay(args) => in_background(move || commands::replay::replay(&args)).await,
         Command::Export(args) => commands::export::export(&args),
         Command::Collect(args) => commands::export::collect(&args),
         Command::Up(args) => commands::up::up(args).await,

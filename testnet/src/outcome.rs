@@ -6,14 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One run of one case with one seed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Run {
     /// What everything random followed from.
     pub seed: u64,
-    /// Figures by name; a gate names one of them. Names are listed in `experiment`.
+    /// Figures by name; a gate names one of them. Names are listed in `experiment`. One that is no
+    /// number is written as null, and read back as missing.
+    #[serde(deserialize_with = "numbers")]
     pub figures: BTreeMap<String, f64>,
     /// What is drawn.
     pub series: Series,
@@ -74,8 +76,10 @@ pub struct Series {
     pub occupancy: Vec<f64>,
     /// The share of table entries that are gone, over time.
     pub stale: Vec<(f64, f64)>,
-    /// Members or nodes present, over time.
+    /// Peers of a swarm that lack something, or nodes of a DHT, over time.
     pub population: Vec<(f64, f64)>,
+    /// All members of a swarm that are present, seeds too, over time.
+    pub present: Vec<(f64, f64)>,
     /// The engine's progress: (virtual time, events so far, wall time).
     pub progress: Vec<(f64, u64, f64)>,
     /// Resident memory over virtual time: (time, bytes).
@@ -181,12 +185,21 @@ pub struct Spread {
 }
 
 /// A whole scenario, run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// The scenario's name.
     pub scenario: String,
     /// Its title.
     pub title: String,
+    /// What it shows and how to read it.
+    #[serde(default)]
+    pub about: String,
+    /// What the figures are held against: a bound, a paper.
+    #[serde(default)]
+    pub held_against: String,
+    /// How many runs were not made because it was interrupted.
+    #[serde(default)]
+    pub left: usize,
     /// `sim` or `live`.
     pub engine: String,
     /// What was run, as the file writes it: (key, value), for captions.
@@ -202,6 +215,82 @@ pub struct Outcome {
     pub replay: String,
 }
 
+impl Outcome {
+    /// As it is put on disk: curves thinned to what a figure shows, fewer points the more runs there
+    /// are, and without points that are no numbers, which JSON cannot say.
+    pub fn kept(&self) -> Self {
+        let mut kept = self.clone();
+        let runs: usize = kept.cases.iter().map(|case| case.runs.len()).sum();
+        let most = (POINTS_OF_ALL / runs.max(1)).clamp(FEWEST_POINTS, MOST_POINTS);
+        for run in kept.cases.iter_mut().flat_map(|case| &mut case.runs) {
+            let Cost {
+                wall, running, cpu, ..
+            } = &mut run.cost;
+            for cost in [wall, running, cpu] {
+                *cost = if cost.is_finite() { *cost } else { 0.0 };
+            }
+            run.series.keep(most);
+        }
+        kept
+    }
+}
+
+const MOST_POINTS: usize = 500;
+const FEWEST_POINTS: usize = 50;
+const POINTS_OF_ALL: usize = 40_000;
+
+impl Series {
+    fn keep(&mut self, most: usize) {
+        let sound = |bounds: &Bounds| bounds.fluid.is_finite() && bounds.lb.is_finite();
+        self.bounds = self.bounds.filter(sound);
+        for done in &mut self.completions {
+            done.seconds = done.seconds.filter(|seconds| seconds.is_finite());
+        }
+        let curves = [
+            &mut self.utilisation,
+            &mut self.success,
+            &mut self.stale,
+            &mut self.population,
+            &mut self.present,
+        ];
+        for curve in curves {
+            curve.retain(|(time, value)| time.is_finite() && value.is_finite());
+            thin(curve, most);
+        }
+        for values in [
+            &mut self.first_peer,
+            &mut self.lookup_done,
+            &mut self.occupancy,
+        ] {
+            values.retain(|value| value.is_finite());
+        }
+        self.unchoked.retain(|slot| slot.seconds.is_finite());
+        self.progress
+            .retain(|(time, _, wall)| time.is_finite() && wall.is_finite());
+        thin(&mut self.copies, most);
+        thin(&mut self.progress, most);
+        thin(&mut self.memory, most);
+    }
+}
+
+/// So many samples at most, evenly, the first and the last among them.
+fn thin<T: Clone>(samples: &mut Vec<T>, most: usize) {
+    let last = samples.len().saturating_sub(1);
+    if samples.len() > most && most > 1 {
+        let at = |index: usize| samples[index * last / (most - 1)].clone();
+        *samples = (0..most).map(at).collect();
+    }
+}
+
+/// Figures without those that are null.
+fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let read = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+    let there = read.into_iter();
+    Ok(there
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect())
+}
+
 /// A gate, held against a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -215,4 +304,39 @@ pub struct Verdict {
     pub goal: Option<f64>,
     /// `pass`, `goal` (better than asked), `fail`, or `not run`.
     pub verdict: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_missing_when_it_is_read_back() {
+        let mut run = Run::default();
+        run.figures.insert("ratio".into(), f64::NAN);
+        run.figures.insert("seconds".into(), 2.0);
+        run.series.utilisation = vec![(0.0, f64::NAN), (1.0, 0.5)];
+        run.series.population = (0..9000).map(|at| (f64::from(at), 1.0)).collect();
+        run.series.bounds = Some(Bounds {
+            fluid: f64::NAN,
+            lb: 1.0,
+        });
+        run.cost.cpu = f64::INFINITY;
+        let outcome = Outcome {
+            cases: vec![CaseOutcome {
+                settings: Vec::new(),
+                runs: vec![run],
+            }],
+            ..Outcome::default()
+        };
+        let json = serde_json::to_string(&outcome.kept()).unwrap();
+        assert!(json.contains("\"ratio\":null"), "{json}");
+        let back: Outcome = serde_json::from_str(&json).unwrap();
+        let run = &back.cases[0].runs[0];
+        assert_eq!(run.figures.keys().collect::<Vec<_>>(), ["seconds"]);
+        assert_eq!(run.series.utilisation, [(1.0, 0.5)]);
+        assert_eq!((run.series.bounds, run.cost.cpu), (None, 0.0));
+        let population = &run.series.population;
+        assert_eq!((population.len(), population[499].0), (500, 8999.0));
+    }
 }

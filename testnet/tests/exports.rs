@@ -485,7 +485,7 @@ fn containers_shells_run() {
 #[test]
 fn what_cannot_be_exported_is_an_error_that_says_so() {
     type Change = fn(&mut Plan);
-    let rows: [(&str, Scenario, Change); 9] = [
+    let rows: [(&str, Scenario, Change); 11] = [
         ("behaviour FreeRider", swarm(), |plan| {
             plan.classes[1].behaviour = Behaviour::FreeRider;
         }),
@@ -494,6 +494,12 @@ fn what_cannot_be_exported_is_an_error_that_says_so() {
         }),
         ("arrivals", swarm(), |plan| {
             plan.classes[1].arrivals = Some(1.0)
+        }),
+        ("leaves_at", swarm(), |plan| {
+            plan.classes[0].leaves_at = Some(Duration::from_secs(9))
+        }),
+        ("seeds_for", swarm(), |plan| {
+            plan.classes[0].seeds_for = Some(Duration::ZERO)
         }),
         ("leaves_at_copies", swarm(), |plan| {
             plan.classes[0].leaves_at_copies = Some(1.0)

@@ -184,6 +184,49 @@ fn peers_that_come_and_go_are_counted_in_their_time() {
 }
 
 #[test]
+fn a_seed_leaves_when_its_time_is_over() {
+    // The file takes 43 s; the seed has sent a quarter of it after 4 s.
+    let changes: [fn(&mut Class); 3] = [
+        |seed| seed.seeds_for = Some(Duration::from_secs(5)),
+        |seed| seed.seeds_for = Some(Duration::ZERO),
+        |seed| seed.leaves_at = Some(Duration::from_secs(5)),
+    ];
+    for change in changes {
+        let mut plan = plan();
+        change(&mut plan.classes[0]);
+        let run = run(&plan);
+        assert_eq!(
+            (figure(&run, "available"), figure(&run, "complete")),
+            (0.0, 0.0)
+        );
+    }
+    let mut plan = plan();
+    plan.classes[0].seeds_for = Some(Duration::from_secs(300));
+    assert_eq!(figure(&run(&plan), "complete"), 1.0);
+}
+
+#[test]
+fn peers_that_leave_at_a_time_are_owed_nothing_and_have_no_bound() {
+    let plan = with(Behaviour::Standard, 3, |class| {
+        class.leaves_at = Some(Duration::from_secs(6));
+    });
+    let run = run(&plan);
+    assert_eq!(figure(&run, "complete"), 1.0);
+    assert_eq!(figure(&run, "complete.odd"), 0.0);
+    assert!((4.9..6.1).contains(&figure(&run, "last_seconds.odd")));
+    assert!(!run.figures.contains_key("ratio") && run.figures.contains_key("mean_ratio"));
+}
+
+#[test]
+fn the_ratio_is_of_all_whom_the_bound_counts() {
+    let run = run(&with(Behaviour::FreeRider, 4, |_| {}));
+    let last = figure(&run, "last_seconds.odd").max(figure(&run, "seconds"));
+    let ratio = figure(&run, "ratio");
+    assert!((ratio - last / figure(&run, "lb_seconds")).abs() < 1e-9);
+    assert!(ratio >= 1.0 && ratio == figure(&run, "ratio_all"));
+}
+
+#[test]
 fn a_seed_that_leaves_too_soon_takes_pieces_with_it() {
     let mut plan = plan();
     plan.classes[0].leaves_at_copies = Some(0.5);

@@ -15,6 +15,9 @@ pub(crate) struct ListArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// Every gate below; `testnet show NAME` has those of one scenario
+    #[arg(long)]
+    gates: bool,
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +61,9 @@ pub(crate) fn list(args: &ListArgs) -> ExitCode {
     }
     if args.json {
         return ExitCode::SUCCESS;
+    }
+    if !args.gates {
+        return done(print_line(table.to_string().trim_end()));
     }
     let header = ["scenario", "gate", "goal"];
     let mut below = Table::new(header.map(String::from).to_vec(), 2);

@@ -11,9 +11,9 @@ use mainswarm_testnet::{
 };
 
 use super::{
-    run::{BatchArgs, Done, cost, gates, json},
+    run::{BatchArgs, Done, Lines, cost, gate_lines, gates},
     table::{Table, number, spread},
-    terminal::{DISK, GATE_FAILED, NOT_JUDGED, USAGE, fail, print_line},
+    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, USAGE, fail, print_line},
 };
 
 #[derive(Debug, Args)]
@@ -35,13 +35,6 @@ enum Engines {
     Both,
 }
 
-impl FigureArgs {
-    /// Whether it leaves something behind if it is ended at once.
-    pub(crate) fn cleans_up(&self) -> bool {
-        self.engine != Engines::Sim
-    }
-}
-
 /// The scenario that the figure is drawn from.
 const SCENARIO: &str = "fig-2-23";
 
@@ -51,28 +44,38 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
         Engines::Live => &[Engine::Live],
         Engines::Both => &[Engine::Sim, Engine::Live],
     };
+    if let Some(dir) = &args.batch.report
+        && let Err(error) = report::prepare(dir, report::FIGURE_PAGE)
+    {
+        return fail(&error, DISK);
+    }
     let mut outcomes: Vec<Outcome> = Vec::new();
-    let (mut holds, mut judged) = (true, false);
+    let (mut holds, mut judged, mut left) = (true, false, 0);
     for engine in engines {
         let source = match catalogue::load(SCENARIO) {
             Ok(source) => source,
             Err(error) => return fail(&error, USAGE),
         };
         let job = args.batch.job(source, *engine);
-        let done = match job.execute() {
+        let lines = Lines::new(args.batch.json);
+        let done = match job.execute(&lines) {
             Ok(done) => done,
             Err(code) => return code,
         };
+        left += done.finished.outcome.left;
         holds &= done.finished.holds();
         judged |= !done.finished.judged_nothing();
         let printed = match args.batch.json {
-            true => json(&done),
+            true => lines.finish() && gate_lines(&done),
             false => print_line(text(&done).trim_end()) && print_line(""),
         };
         if !printed {
             return ExitCode::FAILURE;
         }
         outcomes.push(done.finished.outcome);
+        if left > 0 {
+            break;
+        }
     }
     if let Some(dir) = &args.batch.report {
         let page = match report::figure_2_23(&outcomes, dir) {
@@ -87,6 +90,7 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
         }
     }
     match (holds, judged) {
+        _ if left > 0 => ExitCode::from(INTERRUPTED),
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(NOT_JUDGED),
         (false, _) => ExitCode::from(GATE_FAILED),
@@ -96,7 +100,11 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
 fn text(done: &Done) -> String {
     let outcome = &done.finished.outcome;
     let mut out = format!(
-        "Distribution time in units of F/u, engine {}: equations and what was measured\n\n{}\n{}\n",
+        "{}Distribution time in units of F/u, engine {}: equations and what was measured\n\n{}\n{}\n",
+        match outcome.left {
+            0 => String::new(),
+            left => format!("INCOMPLETE: {left} runs were not made\n\n"),
+        },
         outcome.engine,
         points(done),
         gates(outcome)

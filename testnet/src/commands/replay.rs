@@ -14,8 +14,8 @@ use mainswarm_testnet::{
 };
 
 use super::{
-    run::{RunArgs, SCENARIO_FILE},
-    terminal::{DIFFERS, GATE_FAILED, USAGE, fail, print_line},
+    run::{Lines, RunArgs, SCENARIO_FILE},
+    terminal::{DIFFERS, GATE_FAILED, INTERRUPTED, USAGE, fail, print_line},
 };
 use crate::{Cli, Command};
 
@@ -39,10 +39,13 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
     };
     let mut job = saved.command.job(saved.source);
     job.threads = args.threads;
-    let done = match job.execute() {
+    let done = match job.execute(&Lines::new(false)) {
         Ok(done) => done,
         Err(code) => return code,
     };
+    if done.finished.outcome.left > 0 {
+        return ExitCode::from(INTERRUPTED);
+    }
     let (mut same, mut differ) = (0, 0);
     let again = &done.finished.outcome;
     for case in &saved.outcome.cases {

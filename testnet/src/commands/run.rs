@@ -1,10 +1,11 @@
 //! `testnet run`: a scenario, held against its gates.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::Ordering,
+    sync::{Mutex, PoisonError, atomic::Ordering},
     thread,
 };
 
@@ -12,15 +13,17 @@ use clap::{Args, ValueEnum};
 use mainswarm_testnet::{
     experiment,
     live::scenario::{Isolation, LiveOptions},
-    outcome::Outcome,
+    outcome::{Outcome, Run},
     report,
-    runner::{self, Finished, Order, replay},
+    runner::{self, Finished, Order, lines, replay},
     scenario::{
-        Choice, Engine, Scenario,
+        Case, Choice, Engine, Scenario,
         catalogue::{self, Source},
         parse,
     },
 };
+
+use serde_json::Value;
 
 use super::{
     progress::Shown,
@@ -146,11 +149,6 @@ pub(super) struct Done {
 }
 
 impl RunArgs {
-    /// Whether it leaves something behind if it is ended at once.
-    pub(crate) fn cleans_up(&self) -> bool {
-        self.engine == EngineArg::Live
-    }
-
     pub(super) fn job(&self, source: Source) -> Job {
         Job {
             case: self.case.map(|case| case as usize),
@@ -163,7 +161,7 @@ impl RunArgs {
     }
 
     pub(super) fn is_live(&self) -> bool {
-        self.cleans_up()
+        self.engine == EngineArg::Live
     }
 }
 
@@ -173,12 +171,18 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return fail(&error, USAGE),
     };
     let job = args.job(source);
-    let done = match job.execute() {
+    if let Some(dir) = &args.batch.report
+        && let Err(error) = report::prepare(dir, report::PAGE)
+    {
+        return fail(&error, DISK);
+    }
+    let lines = Lines::new(args.batch.json);
+    let done = match job.execute(&lines) {
         Ok(done) => done,
         Err(code) => return code,
     };
     let printed = match args.batch.json {
-        true => json(&done),
+        true => lines.finish() && gate_lines(&done),
         false => print_line(text(&done).trim_end()),
     };
     if let Some(dir) = &args.batch.report
@@ -194,7 +198,7 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
 
 impl Job {
     /// Runs it with a bar on stderr; what went wrong is said there.
-    pub(super) fn execute(&self) -> Result<Done, ExitCode> {
+    pub(super) fn execute(&self, lines: &Lines) -> Result<Done, ExitCode> {
         let source = &self.source;
         let mut scenario = parse(&source.name, &source.file, &source.text, &self.choice)
             .map_err(|error| fail(&error, USAGE))?;
@@ -227,20 +231,30 @@ impl Job {
         };
         let shown = Shown::new(&scenario);
         let run_case: &runner::RunCase<'_> = &|case, seed, threads, watch| {
-            if STOPPING.load(Ordering::Relaxed) {
-                return Err("interrupted".into());
+            let stopping = || STOPPING.load(Ordering::Relaxed);
+            if stopping() {
+                return Err(runner::INTERRUPTED.into());
             }
             if live {
                 let run = mainswarm_testnet::live::scenario::run(case, seed, &self.live, watch);
-                return run.map_err(|error| error.to_string());
+                return run.map_err(|error| match stopping() {
+                    true => runner::INTERRUPTED.into(),
+                    false => error.to_string(),
+                });
             }
-            Ok(experiment::run(&case.plan, seed, threads, watch))
+            let watch = |progress| match stopping() {
+                true => runner::abandon(),
+                false => watch(progress),
+            };
+            Ok(experiment::run(&case.plan, seed, threads, &watch))
         };
-        let finished = runner::run(&scenario, &order, run_case, &|status| shown.show(status));
+        let said = |number: usize, case: &Case, run: &Run| {
+            let engine = order.engine.name();
+            lines.take(number, || lines::of(&scenario.name, engine, case, run));
+        };
+        let status = |status| shown.show(status);
+        let finished = runner::run(&scenario, &order, run_case, &status, &said);
         shown.clear();
-        if STOPPING.load(Ordering::Relaxed) {
-            return Err(ExitCode::from(INTERRUPTED));
-        }
         for failure in &finished.failures {
             let settings = runner::shown(&scenario.cases[failure.case].settings);
             eprintln!(
@@ -286,9 +300,49 @@ impl Job {
     }
 }
 
+/// Lines of runs, printed in the order of their cases and seeds as soon as all before are there, so
+/// that an interrupted batch has them.
+pub(super) struct Lines {
+    wanted: bool,
+    /// The number of the next to be printed, those that wait for it, and whether somebody reads.
+    state: Mutex<(usize, BTreeMap<usize, String>, bool)>,
+}
+
+impl Lines {
+    pub(super) fn new(wanted: bool) -> Self {
+        Self {
+            wanted,
+            state: Mutex::new((0, BTreeMap::new(), true)),
+        }
+    }
+
+    fn take(&self, number: usize, line: impl FnOnce() -> Value) {
+        if !self.wanted {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, waiting, read) = &mut *state;
+        waiting.insert(number, line().to_string());
+        while let Some(line) = waiting.remove(next) {
+            *next += 1;
+            *read = *read && print_line(&line);
+        }
+    }
+
+    /// Prints those that wait for a run that gave nothing; whether somebody read all.
+    pub(super) fn finish(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, waiting, read) = &mut *state;
+        let rest = std::mem::take(waiting);
+        *read && rest.values().all(|line| print_line(line))
+    }
+}
+
 impl Done {
     pub(super) fn code(&self) -> ExitCode {
-        if !self.finished.holds() {
+        if self.finished.outcome.left > 0 {
+            ExitCode::from(INTERRUPTED)
+        } else if !self.finished.holds() {
             ExitCode::from(GATE_FAILED)
         } else if self.finished.judged_nothing() {
             eprintln!("testnet: no gate could be judged; the notes say why");
@@ -340,16 +394,25 @@ fn write_scenario(file: &Path, text: &str) -> io::Result<()> {
 
 /// Each run on a line, then each gate.
 pub(super) fn json(done: &Done) -> bool {
-    let lines = runner::lines::runs(&done.scenario, &done.finished.outcome);
-    let gates = runner::lines::gates(&done.finished.outcome);
-    let mut lines = lines.into_iter().chain(gates);
-    lines.all(|line| print_line(&line.to_string()))
+    let lines = lines::runs(&done.scenario, &done.finished.outcome);
+    lines.iter().all(|line| print_line(&line.to_string())) && gate_lines(done)
+}
+
+/// Each gate on a line; none if not all was run.
+pub(super) fn gate_lines(done: &Done) -> bool {
+    let outcome = &done.finished.outcome;
+    let gates = lines::gates(outcome).into_iter();
+    let mut gates = gates.filter(|_| outcome.left == 0);
+    gates.all(|line| print_line(&line.to_string()))
 }
 
 /// What a person reads.
 pub(super) fn text(done: &Done) -> String {
     let (scenario, outcome) = (&done.scenario, &done.finished.outcome);
     let mut out = format!("{}: {}\n\n", scenario.name, scenario.title);
+    if outcome.left > 0 {
+        out += &format!("INCOMPLETE: {} runs were not made\n\n", outcome.left);
+    }
     out += &cases(scenario, outcome).to_string();
     if !outcome.verdicts.is_empty() {
         out += &format!("\n{}", gates(outcome));
@@ -461,6 +524,6 @@ pub(super) fn cost(outcome: &Outcome) -> String {
         "{:.3} M events, {:.3} M events/s/core, {wall:.1} s of runs, peak memory {memory}, trace {}\n",
         events as f64 / 1e6,
         events as f64 / 1e6 / running.max(1e-9),
-        runner::lines::trace(outcome)
+        lines::trace(outcome)
     )
 }

@@ -67,23 +67,18 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Opti
 /// Set by the first Ctrl-C: no further run is begun.
 pub(crate) static STOPPING: AtomicBool = AtomicBool::new(false);
 
-/// Work that does not wait for sockets, off the runtime's threads, until it ends or is interrupted.
-/// Work that cleans up behind itself (real sockets, folders, namespaces) is waited for after the
-/// first Ctrl-C; a second one ends it at once.
-pub(crate) async fn in_background(
-    cleans_up: bool,
-    work: impl FnOnce() -> ExitCode + Send + 'static,
-) -> ExitCode {
+/// Work off the runtime's threads, until it ends or is interrupted. After the first Ctrl-C it is
+/// waited for, because it writes down what it has and removes what it made (namespaces, folders); a
+/// second one ends it at once.
+pub(crate) async fn in_background(work: impl FnOnce() -> ExitCode + Send + 'static) -> ExitCode {
     let mut work = tokio::task::spawn_blocking(work);
     let done = unless_interrupted(&mut work).await;
     let ended = match done {
         Some(ended) => ended,
         None => {
             STOPPING.store(true, Ordering::Relaxed);
-            if cleans_up {
-                eprintln!("stopping; Ctrl-C again ends at once");
-                unless_interrupted(&mut work).await;
-            }
+            eprintln!("stopping; Ctrl-C again ends at once");
+            unless_interrupted(&mut work).await;
             eprintln!("testnet: interrupted");
             return ExitCode::from(INTERRUPTED);
         }

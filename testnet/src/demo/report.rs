@@ -267,9 +267,13 @@ impl Report {
                 "Eq. 2.2 and the wait for each peer's first piece and the last one".to_owned(),
             ),
         ];
+        let void = match self.cpu.is_void() {
+            true => "  VOID: the machine was busy, see CPU",
+            false => "",
+        };
         writeln!(
             f,
-            "{:24} {last:8.2}  mean {:.2}",
+            "{:24} {last:8.2}  mean {:.2}{void}",
             "last peer, measured",
             self.mean()
         )?;
@@ -390,7 +394,7 @@ mod tests {
         let text = report().to_string();
         for part in [
             "64 MiB",
-            "last peer, measured          8.00  mean 7.56",
+            "last peer, measured          8.00  mean 7.56  VOID: the machine was busy",
             "client-server, Eq. 2.1      12.80        0.625",
             "sent 1.50 copies",
             "VOID",

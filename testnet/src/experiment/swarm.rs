@@ -136,7 +136,7 @@ pub(crate) fn strike_endless(
         false => &[],
     };
     let of_all: &[&str] = match anybody {
-        true => &["ratio_all", "free_over_compliant"],
+        true => &["ratio", "ratio_all", "free_over_compliant"],
         false => &[],
     };
     for name in of_compliant.iter().chain(of_all) {
@@ -161,7 +161,7 @@ pub const FIGURES: &[(&str, &str)] = &[
     ("mean_seconds", "mean time of compliant peers, seconds"),
     (
         "lb_seconds",
-        "least time for the last, with pieces, for the uploads that there were, seconds",
+        "least time for the last of all who want the file, free riders too, with pieces, seconds",
     ),
     (
         "bound_seconds",
@@ -169,16 +169,21 @@ pub const FIGURES: &[(&str, &str)] = &[
     ),
     (
         "ratio",
-        "last compliant completion since the first joined, over lb_seconds",
+        "last completion of all who want the file, free riders too, since the first joined, over \
+         lb_seconds, which no schedule can beat; none, and a gate on it fails, if somebody has not \
+         got the file",
     ),
-    ("mean_ratio", "mean_seconds over lb_seconds"),
     (
-        "ratio_all",
-        "as ratio, of everybody who wants the file, free riders too",
+        "mean_ratio",
+        "mean_seconds over lb_seconds, the bound of the last: may be below 1",
     ),
+    ("ratio_all", "ratio by its older name"),
     ("seconds.CLASS", "mean time of a class, seconds"),
     ("last_seconds.CLASS", "last time of a class, seconds"),
-    ("ratio.CLASS", "mean time of a class over lb_seconds"),
+    (
+        "ratio.CLASS",
+        "mean time of a class over lb_seconds, the bound of the last of all: may be below 1",
+    ),
     (
         "complete",
         "share: compliant peers that stayed until they had everything, of all that were not meant to leave before",

@@ -276,6 +276,13 @@ fn check_class(class: &Class) -> Result<(), ExportError> {
             "mainswarm does not stop after so many copies",
         );
     }
+    if class.leaves_at.is_some() {
+        return refuse("leaves_at", "mainswarm does not stop at a time");
+    }
+    if class.complete && class.seeds_for.is_some() {
+        let why = "a program that shares goes on until it is stopped";
+        return refuse("seeds_for with has = \"everything\"", why);
+    }
     if class.down == Some(0.0) {
         return refuse("down = \"stalled\"", "a target's links do not stall");
     }

@@ -141,17 +141,15 @@ impl Sheet<'_> {
         set(figures, "bound_seconds", Some(fluid));
         set(figures, "lb_seconds", Some(lb));
         if lb > 0.0 {
-            set(
-                figures,
-                "ratio",
-                self.span(self.compliant()).map(|last| last / lb),
-            );
             set(figures, "mean_ratio", mean(&times).map(|mean| mean / lb));
-            set(
-                figures,
-                "ratio_all",
-                self.span(self.fetching()).map(|last| last / lb),
-            );
+            // The bound is for all who want the file: it is none for those that stay if others
+            // leave without it.
+            let unserved = |member: &Member| member.left.is_some() && member.took.is_none();
+            if !self.fetching().any(unserved) {
+                let ratio = self.span(self.fetching()).map(|last| last / lb);
+                set(figures, "ratio", ratio);
+                set(figures, "ratio_all", ratio);
+            }
         }
     }
 
@@ -310,8 +308,9 @@ mod tests {
         assert_eq!(figure("bound_seconds"), 3.0);
         let lb = figure("lb_seconds");
         assert!(lb > 3.0);
-        // The second came a second late: the span is 5 s.
-        assert_eq!(figure("ratio"), 5.0 / lb);
+        // The bound is for all three, so the ratio is of the last of them, who rides free.
+        assert_eq!(figure("ratio"), 7.0 / lb);
+        assert_eq!(figure("ratio_all"), 7.0 / lb);
         assert_eq!(figure("ratio.rider"), 7.0 / lb);
         assert_eq!(figure("free_over_compliant"), 2.0);
         assert_eq!((figure("complete"), figure("starved")), (1.0, 0.0));

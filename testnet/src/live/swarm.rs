@@ -100,14 +100,17 @@ impl Peer {
 fn peers(plan: &Plan, seed: u64) -> Vec<Peer> {
     let mut peers = Vec::new();
     for ((number, class), count) in plan.classes.iter().enumerate().zip(plan.sizes()) {
+        let named = |other: &&Class| class.of.as_ref() == Some(&other.name);
+        // They come when those come that they were taken from.
+        let comes = plan.classes.iter().find(named).unwrap_or(class);
         for index in 0..count {
-            let within = class
+            let within = comes
                 .join_within
                 .mul_f64(index as f64 / count.max(1) as f64);
             peers.push(Peer {
                 class: class.clone(),
                 number,
-                join_at: class.join_at + within,
+                join_at: comes.join_at + within,
                 joined: None,
                 took: None,
                 left: None,
@@ -148,6 +151,7 @@ struct Race<'a> {
     /// (seconds, bytes uploaded by all so far).
     uploads: Vec<(f64, u64)>,
     population: Vec<(f64, f64)>,
+    present: Vec<(f64, f64)>,
 }
 
 impl<'a> Race<'a> {
@@ -205,6 +209,7 @@ impl<'a> Race<'a> {
             banned: BTreeMap::new(),
             uploads: Vec::new(),
             population: Vec::new(),
+            present: Vec::new(),
             peers,
         };
         race.seed(dht).await?;
@@ -299,8 +304,10 @@ impl<'a> Race<'a> {
                 self.join_with(index, self.since(), told);
             }
             Step::Leave(index) => {
-                self.members.leave(index + 1);
-                self.peers[index].left = Some(self.since());
+                if self.peers[index].left.is_none() {
+                    self.members.leave(index + 1);
+                    self.peers[index].left = Some(self.since());
+                }
             }
             Step::Part(parted) => block_in_place(|| world.set_parted(parted))?,
         }
@@ -330,7 +337,11 @@ impl<'a> Race<'a> {
     }
 
     fn join_with(&mut self, index: usize, at: Duration, peers: Vec<SocketAddr>) {
-        self.peers[index].joined = Some(at);
+        let peer = &mut self.peers[index];
+        peer.joined = Some(at);
+        if let Some(stay) = peer.class.seeds_for.filter(|_| peer.class.complete) {
+            self.steps.push((at + stay, Step::Leave(index)));
+        }
         self.members.order(index + 1, Order::Join { peers });
     }
 
@@ -355,8 +366,10 @@ impl<'a> Race<'a> {
                 self.leave_with_enough_copies(index, now);
             }
             Said::Complete { seconds } if wants(&self.peers[index].class) => {
-                self.on_complete(index, seconds, now);
+                self.on_complete(index, seconds);
+                self.stay(index, now);
             }
+            Said::Complete { .. } => self.stay(index, now),
             Said::Banned { peer, .. } => self.on_banned(index, peer, now),
             _ => {}
         }
@@ -374,7 +387,7 @@ impl<'a> Race<'a> {
         *last = last.max(since);
     }
 
-    fn on_complete(&mut self, index: usize, seconds: f64, now: Duration) {
+    fn on_complete(&mut self, index: usize, seconds: f64) {
         if self.first_copies.is_none() {
             let seeds = self.peers.iter().filter(|peer| peer.is_seed());
             let sent: u64 = seeds.map(|peer| peer.uploaded).sum();
@@ -383,7 +396,12 @@ impl<'a> Race<'a> {
         let peer = &mut self.peers[index];
         peer.took = Some(seconds);
         self.moved = Instant::now();
-        if let Some(stay) = peer.class.seeds_for {
+    }
+
+    /// One that has everything leaves after its time.
+    fn stay(&mut self, index: usize, now: Duration) {
+        let class = &self.peers[index].class;
+        if let Some(stay) = class.seeds_for.filter(|_| !class.complete) {
             self.steps.push((now + stay, Step::Leave(index)));
         }
     }
@@ -407,12 +425,12 @@ impl<'a> Race<'a> {
         let time = self.since();
         let uploaded = self.peers.iter().map(|peer| peer.uploaded).sum();
         self.uploads.push((time.as_secs_f64(), uploaded));
-        let here = self
-            .peers
-            .iter()
-            .filter(|peer| peer.joined.is_some() && peer.left.is_none());
-        self.population
-            .push((time.as_secs_f64(), here.count() as f64));
+        let here = self.peers.iter();
+        let here = here.filter(|peer| peer.joined.is_some() && peer.left.is_none());
+        let lacks = |peer: &&Peer| !peer.class.complete && peer.took.is_none();
+        let (all, lacking) = (here.clone().count(), here.filter(lacks).count());
+        self.present.push((time.as_secs_f64(), all as f64));
+        self.population.push((time.as_secs_f64(), lacking as f64));
         let honest = self.peers.iter().filter(|peer| is_compliant(&peer.class));
         let (have, all) = honest.fold((0, 0), |(have, all), peer| {
             (
@@ -471,6 +489,7 @@ impl<'a> Race<'a> {
             run.series.utilisation = parts.map(rate).collect();
         }
         run.series.population.clone_from(&self.population);
+        run.series.present.clone_from(&self.present);
         run
     }
 }
@@ -480,6 +499,11 @@ fn steps(plan: &Plan, peers: &[Peer]) -> Vec<(Duration, Step)> {
     let mut steps: Vec<_> = joins
         .map(|(index, peer)| (peer.join_at, Step::Join(index)))
         .collect();
+    let leaves = peers.iter().enumerate();
+    steps.extend(leaves.filter_map(|(index, peer)| {
+        let at = peer.class.leaves_at?;
+        Some((at, Step::Leave(index)))
+    }));
     for event in &plan.events {
         if let Action::Partition(length) = event.action {
             steps.push((event.at, Step::Part(true)));

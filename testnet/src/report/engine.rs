@@ -5,42 +5,57 @@ use crate::outcome::{CaseOutcome, Run};
 use super::{
     ReportError,
     axis::Axis,
-    figures::{Sketch, lines_of_seeds, of_the_seeds},
+    figures::{Sketch, lines_of_seeds, median_run, of_the_seeds},
     plot::{BLUE, Ink, PURPLE, Plot, Point, WIDTH, draw},
     swarm::greatest,
     text::TimeUnit,
 };
 
-/// Members or nodes present, over time.
+/// Who is present, over time.
 pub(super) fn population(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError> {
-    let all = || case.runs.iter().flat_map(|run| &run.series.population);
-    if all().next().is_none() {
+    type Curve = fn(&Run) -> &Vec<(f64, f64)>;
+    let lacking: Curve = |run| &run.series.population;
+    let present: Curve = |run| &run.series.present;
+    let points = |of: Curve| {
+        case.runs
+            .iter()
+            .flat_map(move |run| of(run).iter().copied())
+    };
+    let all = || points(lacking).chain(points(present));
+    if points(lacking).next().is_none() {
         return Ok(None);
     }
-    let longest = greatest(all().map(|(time, _)| *time));
+    let longest = greatest(all().map(|(time, _)| time));
     let unit = TimeUnit::of(longest);
-    let most = greatest(all().map(|(_, present)| *present));
-    let mut plot = Plot::new(
-        Axis::linear(
-            &format!("time [{}]", unit.name),
-            0.0,
-            longest / unit.seconds,
+    let most = greatest(all().map(|(_, count)| count));
+    let swarm = points(present).next().is_some();
+    let (title, what) = match swarm {
+        true => (
+            "members present",
+            "Members of the swarm that are present, and those among them that lack something,",
         ),
-        Axis::from_zero("present", most),
-    );
-    lines_of_seeds(&mut plot, case, Ink::of(BLUE), |run| {
-        let points = run.series.population.iter();
-        points
-            .map(|(time, present)| (time / unit.seconds, *present))
-            .collect()
-    });
+        false => ("present", "Nodes or members that are present,"),
+    };
+    let end = longest / unit.seconds;
+    let x = Axis::linear(&format!("time [{}]", unit.name), 0.0, end);
+    let mut plot = Plot::new(x, Axis::from_zero(title, most));
+    let curves = [(present, "all", PURPLE), (lacking, "lack something", BLUE)];
+    for (of, name, colour) in curves.into_iter().skip(usize::from(!swarm)) {
+        lines_of_seeds(&mut plot, case, Ink::of(colour), |run| {
+            let points = of(run).iter();
+            points
+                .map(|(time, count)| (time / unit.seconds, *count))
+                .collect()
+        });
+        let last = median_run(case).and_then(|run| of(run).last().copied());
+        if let (true, Some((_, last))) = (swarm, last) {
+            plot.names.push((last, name.into(), colour));
+        }
+    }
     Ok(Some(Sketch {
         name: "population",
         title: "Population",
-        says: format!(
-            "Members or nodes present, over time. {}",
-            of_the_seeds(case)
-        ),
+        says: format!("{what} over time. {}", of_the_seeds(case)),
         drawing: plot.draw("population", 300.0)?,
     }))
 }

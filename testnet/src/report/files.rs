@@ -21,7 +21,7 @@ pub(super) struct File {
 impl File {
     /// A value to be read back.
     pub(super) fn json(name: &str, value: &impl Serialize) -> Result<Self, ReportError> {
-        let json = serde_json::to_vec_pretty(value).map_err(|error| ReportError::Drawing {
+        let json = serde_json::to_vec(value).map_err(|error| ReportError::Drawing {
             figure: name.into(),
             reason: error.to_string(),
         })?;
@@ -51,6 +51,15 @@ impl File {
 /// Makes a directory and those above it.
 pub(super) fn create(dir: &Path) -> Result<(), ReportError> {
     fs::create_dir_all(dir).map_err(failed("create", dir))
+}
+
+/// Makes the directory, and sees that a page there may be replaced and files can be written.
+pub(super) fn prepare(page: &Path, dir: &Path) -> Result<(), ReportError> {
+    create(dir)?;
+    earlier(page)?;
+    let probe = dir.join(format!(".testnet-{}", std::process::id()));
+    put(&probe, b"")?;
+    fs::remove_file(&probe).map_err(failed("remove", &probe))
 }
 
 /// Writes a page and what is beside it; removes what an earlier page of that name had and this one

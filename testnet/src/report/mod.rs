@@ -66,16 +66,27 @@ pub enum ReportError {
     },
 }
 
+/// The page that [`write()`] writes.
+pub const PAGE: &str = "index.html";
+/// The page that [`figure_2_23`] writes.
+pub const FIGURE_PAGE: &str = "figure-2-23.html";
+
+/// Makes the directory of a report and tries whether a page can be put there, before hours are spent
+/// on what is to be written.
+pub fn prepare(dir: &Path, page: &str) -> Result<(), ReportError> {
+    files::prepare(&dir.join(page), dir)
+}
+
 /// Writes `index.html`, `outcome.json` and every figure as `NAME.svg` and `NAME.png` into a
 /// directory, and returns the page's path. An earlier report there is replaced, and nothing else.
 pub fn write(outcome: &Outcome, dir: &Path) -> Result<PathBuf, ReportError> {
     let drawn = figures::of(outcome)?;
-    let mut beside = vec![File::json("outcome.json", outcome)?];
+    let mut beside = vec![File::json("outcome.json", &outcome.kept())?];
     for figure in &drawn {
         beside.extend(File::both(figure)?);
     }
     let body = page::scenario(outcome, &drawn);
-    files::publish(dir, "index.html", &outcome.scenario, &body, &beside)
+    files::publish(dir, PAGE, &outcome.scenario, &body, &beside)
 }
 
 /// Writes the textbook's figure 2.23 (`figure-2-23.svg`, `.png`, `.html` with the table, `.json`)
@@ -88,10 +99,11 @@ pub fn figure_2_23(outcomes: &[Outcome], dir: &Path) -> Result<PathBuf, ReportEr
     let all = textbook::measured(outcomes)?;
     let figure = textbook::figure(outcomes, &all)?;
     let name = textbook::NAME;
-    let mut beside = vec![File::json(&format!("{name}.json"), &outcomes)?];
+    let kept: Vec<Outcome> = outcomes.iter().map(Outcome::kept).collect();
+    let mut beside = vec![File::json(&format!("{name}.json"), &kept)?];
     beside.extend(File::both(&figure)?);
     let body = page::textbook(outcomes, &figure, &all);
-    files::publish(dir, &format!("{name}.html"), "Figure 2.23", &body, &beside)
+    files::publish(dir, FIGURE_PAGE, "Figure 2.23", &body, &beside)
 }
 
 /// Writes `index.html` into `dir`, a page over the reports in `reports` (directories that [`write()`]

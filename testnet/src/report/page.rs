@@ -53,6 +53,16 @@ pub(super) fn scenario(outcome: &Outcome, figures: &[Figure]) -> String {
         if outcome.cases.len() == 1 { "" } else { "s" },
         escape(&seeds)
     );
+    incomplete(&mut out, std::slice::from_ref(outcome));
+    if !outcome.about.is_empty() {
+        for part in outcome.about.trim().split("\n\n") {
+            let _ = writeln!(out, "<p>{}</p>", escape(part));
+        }
+    }
+    if !outcome.held_against.is_empty() {
+        let against = outcome.held_against.trim().trim_end_matches('.');
+        let _ = writeln!(out, "<p>Held against: {}.</p>", escape(against));
+    }
     if !outcome.verdicts.is_empty() {
         out.push_str("<ul class=\"badges\">");
         for verdict in &outcome.verdicts {
@@ -67,19 +77,36 @@ pub(super) fn scenario(outcome: &Outcome, figures: &[Figure]) -> String {
         out.push_str("</ul>\n<h2>Gates</h2>\n");
         let rows = outcome.verdicts.iter().map(verdict_row).collect::<String>();
         table(&mut out, VERDICT_HEAD, &rows);
+        out.push_str(
+            "<p class=\"under\">✓ pass: the gate holds. ★ goal: so does the goal, which is stricter. \
+             ✗ fail: the gate does not hold, or its figure is missing. ○ not run: no case of this \
+             batch is one that the gate is about, or none counts.</p>\n",
+        );
     }
+    parameters(&mut out, &outcome.parameters);
     notes(&mut out, &outcome.notes);
     if !figures.is_empty() {
         out.push_str("<h2>Figures</h2>\n");
         for drawn in figures {
-            figure(&mut out, drawn);
+            figure(&mut out, drawn, "");
         }
     }
     measured(&mut out, outcome);
-    parameters(&mut out, &outcome.parameters);
     cost(&mut out, outcome);
     again(&mut out, &outcome.replay);
     out
+}
+
+/// Says above everything else that runs are missing.
+fn incomplete(out: &mut String, outcomes: &[Outcome]) {
+    let left: usize = outcomes.iter().map(|outcome| outcome.left).sum();
+    if left > 0 {
+        let _ = writeln!(
+            out,
+            "<p><span class=\"badge bad\">✗ INCOMPLETE: interrupted, {left} runs were not made\
+             </span></p>"
+        );
+    }
 }
 
 /// The columns of a table of verdicts.
@@ -154,8 +181,8 @@ pub(super) fn notes(out: &mut String, notes: &[String]) {
     out.push_str("</ul>\n");
 }
 
-/// A drawing with its caption and files.
-pub(super) fn figure(out: &mut String, figure: &Figure) {
+/// A drawing with its caption and files; `under` is what the page does not say elsewhere.
+fn figure(out: &mut String, figure: &Figure, under: &str) {
     let file = link(&figure.name);
     let _ = write!(
         out,
@@ -166,7 +193,7 @@ pub(super) fn figure(out: &mut String, figure: &Figure) {
         figure.drawing.inline(&figure.title),
         escape(&figure.title),
         escape(figure.says.trim()),
-        escape(&figure.provenance)
+        escape(under)
     );
 }
 
@@ -342,7 +369,8 @@ pub(super) fn textbook(outcomes: &[Outcome], drawn: &Figure, all: &[Measured]) -
             "How long it takes to give a file to N peers, from a server alone and peer to peer."
         )
     );
-    figure(&mut out, drawn);
+    incomplete(&mut out, outcomes);
+    figure(&mut out, drawn, &drawn.provenance);
     out.push_str(
         "<h2>The numbers</h2>\n<p class=\"under\">Hours where F/u = 1 h: the median of \
                   the seeds, with the least and the greatest; ratios are to Eq. 2.1 for \

@@ -1,6 +1,9 @@
 //! Figures over the parameter that a scenario varies, with the gates they are held against.
 
-use crate::outcome::{CaseOutcome, Outcome, Spread, Verdict};
+use crate::{
+    experiment::{COST_FIGURES, FIGURES},
+    outcome::{CaseOutcome, Outcome, Spread, Verdict},
+};
 
 use super::{
     ReportError,
@@ -245,22 +248,49 @@ fn heights(name: &str, spreads: &[Option<Spread>], gates: &[Gate]) -> Axis {
         .chain(limits)
         .filter(|value| drawable(*value))
         .fold(f64::MAX, f64::min);
-    if name == "ratio" || name.ends_with("_ratio") || name.starts_with("ratio.") {
+    let (title, share) = title(name);
+    let name_is_ratio =
+        name.starts_with("ratio") || name.ends_with("_ratio") && name != "fluid_ratio";
+    if name_is_ratio {
         Axis::linear(
             &format!("{name} to the lower bound"),
             least.min(0.95),
             most + 0.02,
         )
+    } else if share && least >= 0.0 && most <= 1.0 {
+        Axis::linear(&title, 0.0, 1.0)
     } else if least < 0.0 {
-        Axis::linear(name, least, most)
+        Axis::linear(&title, least, most)
     } else if least > most * 0.75 {
         // From zero all would lie on one line.
         let more = (most - least) * 0.1;
-        let top = if most <= 1.0 { 1.0 } else { most + more };
-        Axis::linear(name, least - more, top)
+        Axis::linear(&title, least - more, most + more)
     } else {
-        Axis::from_zero(name, most)
+        Axis::from_zero(&title, most)
     }
+}
+
+/// A figure's name with its unit, as its description says it, and whether it is a share.
+fn title(name: &str) -> (String, bool) {
+    let stem = name
+        .split_once('.')
+        .map(|(stem, _)| format!("{stem}.CLASS"));
+    let known = FIGURES.iter().chain(COST_FIGURES);
+    let says = known
+        .filter(|(known, _)| *known == name || Some(*known) == stem.as_deref())
+        .map(|(_, says)| *says)
+        .next()
+        .unwrap_or_default();
+    let ends = |unit: &str| says.ends_with(unit);
+    let share = says.starts_with("share") || ends("as a share") || name == "complete_if_available";
+    let unit = match () {
+        () if share => " [share]",
+        () if ends("milliseconds") => " [ms]",
+        () if ends("seconds") || name.ends_with("_seconds") => " [s]",
+        () if ends("GiB") => " [GiB]",
+        () => "",
+    };
+    (format!("{name}{unit}"), share)
 }
 
 /// The gate and the goal as levels. One that is about some cases only says so.
@@ -318,6 +348,20 @@ fn file_name(figure: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn axes_say_what_they_are_of() {
+        let rows = [
+            ("success", "success [share]", true),
+            ("complete.slow", "complete.slow [share]", true),
+            ("seconds.slow", "seconds.slow [s]", false),
+            ("first_ms_p50", "first_ms_p50 [ms]", false),
+            ("hops", "hops", false),
+        ];
+        for (name, shown, share) in rows {
+            assert_eq!(title(name), (shown.to_string(), share));
+        }
+    }
 
     fn case(settings: &[(&str, &str)]) -> CaseOutcome {
         let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());

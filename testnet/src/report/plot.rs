@@ -181,6 +181,12 @@ impl Plot {
         (longest + 16.0).max(26.0)
     }
 
+    /// Rows that names of upright lines need above the title's.
+    fn names_above(&self) -> f64 {
+        let upright = |mark: &&Mark| matches!(mark, Mark::Upright(x, ..) if drawable(*x));
+        self.marks.iter().filter(upright).count().saturating_sub(1) as f64
+    }
+
     /// One plot by itself.
     pub(super) fn draw(&self, name: &str, height: f64) -> Result<Drawing, ReportError> {
         draw(name, WIDTH, height, &[(self, 0.0..height)])
@@ -189,6 +195,9 @@ impl Plot {
 
 /// A drawing's usual width in pixels.
 pub(super) const WIDTH: f64 = 720.0;
+
+/// How far names of upright lines are apart, one above the other.
+const UPRIGHT_ROW: f64 = 16.0;
 
 /// Text size in pixels.
 const TEXT: f64 = 12.5;
@@ -224,7 +233,7 @@ pub(super) fn draw(
             let frame = Frame {
                 left,
                 right: right.max(left + 60.0),
-                top: heights.start + 34.0,
+                top: heights.start + 34.0 + plot.names_above() * UPRIGHT_ROW,
                 bottom: heights.end - 46.0,
             };
             Sheet::new(&root, plot, frame).draw()?;
@@ -411,7 +420,7 @@ impl<'a, 'b> Sheet<'a, 'b> {
         let (x, top) = self.plane.map_coordinate(&(x, high));
         let (x, top) = (f64::from(x) / UNITS, f64::from(top) / UNITS);
         // Above the plot, where no curve is, and right of the title.
-        let y = top - 10.0 - f64::from(*rows) * 16.0;
+        let y = top - 10.0 - f64::from(*rows) * UPRIGHT_ROW;
         *rows += 1;
         let half = width_of(name) / 2.0;
         let first = TITLE_LEFT + width_of(&self.plot.y.title) + 16.0 + half;

@@ -67,8 +67,8 @@ pub(super) fn completion(case: &CaseOutcome) -> Result<Option<Sketch>, ReportErr
             .to_string();
     if bounds.is_some() {
         says.push_str(
-            " Solid upright: the lower bound with pieces (LB), which no schedule can beat; dashed: \
-             the bound for a file that flows like water.",
+            " Solid upright: the lower bound with pieces (LB): no schedule can serve the last of all \
+             peers sooner; dashed: the bound for a file that flows like water.",
         );
     }
     if never > 0 {
@@ -212,7 +212,8 @@ pub(super) fn unchoked(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError
             .filter(|slot| slot.from == from && to.is_none_or(|to| slot.to == to))
             .map(|slot| slot.seconds)
             .filter(|seconds| drawable(*seconds))
-            .sum()
+            // The sum of nothing would be -0.
+            .fold(0.0, |sum, seconds| sum + seconds)
     };
     let count = classes.len();
     let upwards: Vec<String> = classes.iter().rev().cloned().collect();

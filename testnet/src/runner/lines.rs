@@ -8,37 +8,36 @@ use crate::{
     scenario::{Architecture, Case, Scenario},
 };
 
-/// One flat object for each run.
+/// One flat object for each run: see [`of`].
+pub fn runs(scenario: &Scenario, outcome: &Outcome) -> Vec<Value> {
+    let cases = outcome.cases.iter().zip(&scenario.cases);
+    let runs = cases.flat_map(|(all, case)| all.runs.iter().map(move |run| (case, run)));
+    runs.map(|(case, run)| of(&outcome.scenario, &outcome.engine, case, run))
+        .collect()
+}
+
+/// A run as one flat object.
 ///
 /// A point of a swarm has `architecture`, `n`, `seconds`, `bound`, `lb`, `ratio` and `cpu` by these
 /// short names whatever varies; what varies follows under its key, then every other figure.
-pub fn runs(scenario: &Scenario, outcome: &Outcome) -> Vec<Value> {
-    let mut lines = Vec::new();
-    for (case, of) in outcome.cases.iter().zip(&scenario.cases) {
-        for run in &case.runs {
-            let mut line = Map::new();
-            line.insert("scenario".into(), json!(outcome.scenario));
-            line.insert("engine".into(), json!(outcome.engine));
-            point(&mut line, of, run);
-            line.insert("cpu".into(), json!(run.cost.cpu));
-            line.insert("seed".into(), json!(run.seed));
-            for (key, value) in &case.settings {
-                line.insert(key.clone(), typed(value));
-            }
-            for (name, figure) in &run.figures {
-                let said = SHORT.iter().any(|(_, long)| long == name);
-                if !(said && of.plan.swarm.is_some()) {
-                    line.insert(name.clone(), json!(figure));
-                }
-            }
-            if !run.cost.trace.is_empty() {
-                line.insert("events".into(), json!(run.cost.events));
-                line.insert("trace".into(), json!(run.cost.trace));
-            }
-            lines.push(Value::Object(line));
-        }
+pub fn of(scenario: &str, engine: &str, case: &Case, run: &Run) -> Value {
+    let mut line = Map::new();
+    line.insert("scenario".into(), json!(scenario));
+    line.insert("engine".into(), json!(engine));
+    point(&mut line, case, run);
+    line.insert("cpu".into(), json!(run.cost.cpu));
+    line.insert("seed".into(), json!(run.seed));
+    for (key, value) in &case.settings {
+        line.insert(key.clone(), typed(value));
     }
-    lines
+    for (name, figure) in &run.figures {
+        line.insert(name.clone(), json!(figure));
+    }
+    if !run.cost.trace.is_empty() {
+        line.insert("events".into(), json!(run.cost.events));
+        line.insert("trace".into(), json!(run.cost.trace));
+    }
+    Value::Object(line)
 }
 
 fn point(line: &mut Map<String, Value>, case: &Case, run: &Run) {
@@ -57,7 +56,7 @@ fn point(line: &mut Map<String, Value>, case: &Case, run: &Run) {
     }
 }
 
-/// A point's names, and the figures that they are.
+/// A point's names, and the figures that they are. Those that differ are there by both.
 const SHORT: [(&str, &str); 4] = [
     ("seconds", "seconds"),
     ("bound", "bound_seconds"),
@@ -65,8 +64,11 @@ const SHORT: [(&str, &str); 4] = [
     ("ratio", "ratio"),
 ];
 
-/// A number as one.
+/// A number as one, and a flag as one.
 fn typed(value: &str) -> Value {
+    if let Ok(flag) = value.parse::<bool>() {
+        return json!(flag);
+    }
     let number = value.parse().ok().map(|whole: i64| json!(whole));
     let number = number.or_else(|| value.parse().ok().map(|real: f64| json!(real)));
     number.unwrap_or_else(|| json!(value))

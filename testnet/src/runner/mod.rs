@@ -7,7 +7,7 @@
 use std::{
     any::Any,
     ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -74,6 +74,13 @@ pub struct Failure {
     pub replay: String,
 }
 
+/// Why a run gave nothing if it was asked to end: it is no failure, it was not made.
+pub const INTERRUPTED: &str = "interrupted";
+
+/// Told of each run that gave something as it ends: its number among all (case by case, seed by
+/// seed), its case and the run.
+pub type Ended<'a> = dyn Fn(usize, &Case, &Run) + Sync + 'a;
+
 /// A scenario, run.
 #[derive(Debug, Clone)]
 pub struct Finished {
@@ -88,6 +95,7 @@ impl Finished {
     pub fn holds(&self) -> bool {
         let verdicts = &self.outcome.verdicts;
         self.failures.is_empty()
+            && self.outcome.left == 0
             && verdicts
                 .iter()
                 .all(|verdict| verdict.verdict != judge::FAIL)
@@ -113,6 +121,7 @@ pub fn run(
     order: &Order,
     run_case: &RunCase<'_>,
     watch: &(dyn Fn(Status) + Sync),
+    ended: &Ended<'_>,
 ) -> Finished {
     let runs = scenario.cases.len() * (order.seeds.end - order.seeds.start) as usize;
     let board = Board {
@@ -126,11 +135,16 @@ pub fn run(
         let (case, seed) = (number / seeds, order.seeds.start + (number % seeds) as u64);
         let said = |progress| board.say(number, progress);
         let work = || run_case(&scenario.cases[case], seed, threads, &said);
-        let result = match catch_unwind(AssertUnwindSafe(work)) {
+        let mut result = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => result,
+            Err(panic) if panic.is::<Abandoned>() => Err(INTERRUPTED.into()),
             Err(panic) => Err(format!("it panicked: {}", panic_text(panic.as_ref()))),
         };
         board.end(number);
+        if let Ok(run) = &mut result {
+            cost_figures(run, order.engine);
+            ended(number, &scenario.cases[case], run);
+        }
         (case, seed, result)
     };
     let alone = |number: &usize| {
@@ -153,14 +167,22 @@ pub fn run(
     )
 }
 
-type Ended = (usize, u64, Result<Run, String>);
+/// Leaves a run from what watches it: a run in virtual time has no other way out. Nothing is
+/// printed, and [`run`] takes it for interrupted.
+pub fn abandon() -> ! {
+    resume_unwind(Box::new(Abandoned))
+}
+
+struct Abandoned;
+
+type Given = (usize, u64, Result<Run, String>);
 
 /// Small runs: one to a thread, all threads to one if there is no other.
 fn side_by_side(
     numbers: &[usize],
     threads: usize,
-    job: &(dyn Fn(usize, usize) -> Ended + Sync),
-) -> Vec<(usize, Ended)> {
+    job: &(dyn Fn(usize, usize) -> Given + Sync),
+) -> Vec<(usize, Given)> {
     let workers = numbers.len().min(threads.max(1));
     if workers <= 1 {
         return numbers
@@ -184,7 +206,7 @@ fn side_by_side(
     })
 }
 
-fn gather(scenario: &Scenario, order: &Order, results: impl Iterator<Item = Ended>) -> Finished {
+fn gather(scenario: &Scenario, order: &Order, results: impl Iterator<Item = Given>) -> Finished {
     let mut cases: Vec<CaseOutcome> = scenario
         .cases
         .iter()
@@ -193,13 +215,12 @@ fn gather(scenario: &Scenario, order: &Order, results: impl Iterator<Item = Ende
             runs: Vec::new(),
         })
         .collect();
-    let mut failures = Vec::new();
+    let (mut failures, mut left, mut all) = (Vec::new(), 0, 0);
     for (case, seed, result) in results {
+        all += 1;
         match result {
-            Ok(mut run) => {
-                cost_figures(&mut run, order.engine);
-                cases[case].runs.push(run);
-            }
+            Ok(run) => cases[case].runs.push(run),
+            Err(why) if why == INTERRUPTED => left += 1,
             Err(why) => failures.push(Failure {
                 case,
                 seed,
@@ -210,7 +231,14 @@ fn gather(scenario: &Scenario, order: &Order, results: impl Iterator<Item = Ende
             }),
         }
     }
-    let mut notes = notes::notes(scenario, order, &cases);
+    let mut notes = Vec::new();
+    if left > 0 {
+        notes.push(format!(
+            "INCOMPLETE: interrupted with {left} of {all} runs left. What is here is of the runs \
+             that had ended, and no gate is judged."
+        ));
+    }
+    notes.extend(notes::notes(scenario, order, &cases));
     notes.extend(order.notes.iter().cloned());
     notes.extend(failures.iter().map(|failure| {
         format!(
@@ -221,12 +249,20 @@ fn gather(scenario: &Scenario, order: &Order, results: impl Iterator<Item = Ende
             failure.replay
         )
     }));
-    let judged = judge::judge(scenario, order.engine, &cases, &failures);
-    notes.extend(judged.notes);
+    let mut judged = judge::judge(scenario, order.engine, &cases, &failures);
+    if left == 0 {
+        notes.extend(judged.notes);
+    } else {
+        let verdicts = judged.verdicts.iter_mut();
+        verdicts.for_each(|verdict| verdict.verdict = judge::NOT_RUN.into());
+    }
     Finished {
         outcome: Outcome {
             scenario: scenario.name.clone(),
             title: scenario.title.clone(),
+            about: scenario.about.clone(),
+            held_against: scenario.held_against.clone(),
+            left,
             engine: order.engine.name().into(),
             parameters: scenario.parameters.clone(),
             notes,

@@ -121,7 +121,13 @@ fn verdicts(finished: &Finished) -> Vec<(&str, Option<f64>)> {
 #[test]
 fn the_worst_case_counts_and_each_case_by_its_median() {
     let scenario = scenario(&[]);
-    let finished = run(&scenario, &order(Engine::Sim, 1..4, 4), &fake, &silent);
+    let finished = run(
+        &scenario,
+        &order(Engine::Sim, 1..4, 4),
+        &fake,
+        &silent,
+        &|_, _, _| {},
+    );
     assert_eq!(
         verdicts(&finished),
         [
@@ -159,6 +165,7 @@ fn threads_change_nothing_but_the_threads() {
             &order(Engine::Sim, 1..6, threads),
             &fake,
             &silent,
+            &|_, _, _| {},
         )
         .outcome
     };
@@ -172,7 +179,13 @@ fn threads_change_nothing_but_the_threads() {
     );
     // A single run has all threads.
     let one = scenario_of_one();
-    let finished = run(&one, &order(Engine::Sim, 7..8, 3), &fake, &silent);
+    let finished = run(
+        &one,
+        &order(Engine::Sim, 7..8, 3),
+        &fake,
+        &silent,
+        &|_, _, _| {},
+    );
     assert_eq!(finished.outcome.cases[0].runs[0].cost.threads, 3);
     assert!(finished.outcome.notes[0].starts_with("One seed, 7"));
 }
@@ -191,7 +204,13 @@ fn a_run_that_panics_fails_its_case_and_no_other() {
         );
         fake(case, seed, threads, watch)
     };
-    let finished = run(&scenario, &order(Engine::Sim, 1..4, 2), &fragile, &silent);
+    let finished = run(
+        &scenario,
+        &order(Engine::Sim, 1..4, 2),
+        &fragile,
+        &silent,
+        &|_, _, _| {},
+    );
     assert!(!finished.holds());
     assert_eq!(finished.failures.len(), 2);
     let failure = &finished.failures[0];
@@ -223,7 +242,13 @@ fn what_is_missing_fails_and_what_cannot_be_is_left_out() {
             run.figures.remove(figure);
             Ok(run)
         };
-        let finished = run(&scenario, &order(Engine::Sim, 2..3, 1), &run_case, &silent);
+        let finished = run(
+            &scenario,
+            &order(Engine::Sim, 2..3, 1),
+            &run_case,
+            &silent,
+            &|_, _, _| {},
+        );
         let verdicts = finished.outcome.verdicts;
         let words = verdicts.iter().map(|verdict| verdict.verdict.clone());
         words.collect::<Vec<_>>()
@@ -242,7 +267,13 @@ fn live_gates_are_live_and_a_busy_machine_makes_a_ratio_void() {
             run.cost.cpu = cpu;
             Ok(run)
         };
-        run(&scenario, &order(Engine::Live, 1..2, 8), &run_case, &silent)
+        run(
+            &scenario,
+            &order(Engine::Live, 1..2, 8),
+            &run_case,
+            &silent,
+            &|_, _, _| {},
+        )
     };
     let idle = busy(0.5);
     assert_eq!(verdicts(&idle)[0].0, "goal");
@@ -261,7 +292,13 @@ fn progress_adds_up() {
     let scenario = scenario_of_one();
     let seen = Mutex::new(Vec::new());
     let watch = |status: Status| seen.lock().unwrap().push(status);
-    run(&scenario, &order(Engine::Sim, 1..3, 1), &fake, &watch);
+    run(
+        &scenario,
+        &order(Engine::Sim, 1..3, 1),
+        &fake,
+        &watch,
+        &|_, _, _| {},
+    );
     let seen = seen.into_inner().unwrap();
     let done: Vec<f64> = seen.iter().map(|status| status.done).collect();
     assert_eq!(done, [0.25, 0.5, 0.75, 1.0]);
@@ -290,7 +327,13 @@ fn what_must_never_happen_counts_by_its_worst_seed() {
             }
             Ok(run)
         };
-        let finished = run(&scenario, &order(Engine::Sim, 1..4, 1), &run_case, &silent);
+        let finished = run(
+            &scenario,
+            &order(Engine::Sim, 1..4, 1),
+            &run_case,
+            &silent,
+            &|_, _, _| {},
+        );
         let of = verdicts(&finished);
         let (first, last) = (of[0].0.to_owned(), of[of.len() - 1].0.to_owned());
         (first, last, finished.outcome.notes.join("\n"))
@@ -302,4 +345,41 @@ fn what_must_never_happen_counts_by_its_worst_seed() {
     assert_eq!((&*complete, &*available), ("pass", "not run"));
     let note = "No gate is held against `complete_if_available` where there can be none";
     assert!(notes.contains(note), "{notes}");
+}
+
+#[test]
+fn an_interrupted_batch_keeps_what_had_ended_and_judges_nothing() {
+    let scenario = scenario(&["class.rider.share=0"]);
+    // The second case is left by its watcher, the third never begun.
+    let broken = |case: &Case, seed: u64, threads: usize, watch: &dyn Fn(Progress)| match case
+        .plan
+        .leechers()
+    {
+        0 => fake(case, seed, threads, watch),
+        10 => abandon(),
+        _ => Err(INTERRUPTED.into()),
+    };
+    let told = Mutex::new(Vec::new());
+    let ended = |number: usize, case: &Case, run: &Run| {
+        let n = case.plan.leechers();
+        assert!(run.figures.contains_key("wall_seconds"));
+        told.lock().unwrap().push((number, n, run.seed));
+    };
+    let order = order(Engine::Sim, 1..3, 1);
+    let finished = run(&scenario, &order, &broken, &silent, &ended);
+    let first = scenario
+        .cases
+        .iter()
+        .position(|case| case.plan.leechers() == 0);
+    let first = 2 * first.unwrap();
+    assert_eq!(*told.lock().unwrap(), [(first, 0, 1), (first + 1, 0, 2)]);
+    let outcome = &finished.outcome;
+    assert_eq!((outcome.left, finished.failures.len()), (4, 0));
+    assert!(!finished.holds() && outcome.notes[0].starts_with("INCOMPLETE"));
+    assert!(
+        outcome
+            .verdicts
+            .iter()
+            .all(|verdict| verdict.verdict == judge::NOT_RUN)
+    );
 }

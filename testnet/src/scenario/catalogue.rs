@@ -84,6 +84,9 @@ pub enum LoadError {
     /// Neither built in nor a file.
     #[error("{0}")]
     Unknown(String),
+    /// The file is no text.
+    #[error("{0}: not a text file; a scenario is TOML, as `testnet show weak-seed` prints one")]
+    NotText(String),
     /// The file cannot be read.
     #[error("{path}: {source}; name a scenario of `testnet list`, or a file that can be read")]
     File {
@@ -112,15 +115,26 @@ pub fn load(wanted: &str) -> Result<Source, LoadError> {
     if !wanted.contains(['/', '\\', '.']) && !path.exists() {
         let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
         let wrong = Wrong::unknown("scenario", wanted, &names);
+        let or = if wrong.remedy.ends_with('?') {
+            " Or"
+        } else {
+            ", or"
+        };
         return Err(LoadError::Unknown(format!(
-            "{}; {}, or the path of a file",
+            "{}; {}{or} write the path of a file",
             wrong.what, wrong.remedy
         )));
     }
-    let text = fs::read_to_string(path).map_err(|source| LoadError::File {
-        path: wanted.into(),
-        source,
-    })?;
+    let text = match fs::read_to_string(path) {
+        Ok(text) if !text.contains('\0') => text,
+        Err(source) if source.kind() != io::ErrorKind::InvalidData => {
+            return Err(LoadError::File {
+                path: wanted.into(),
+                source,
+            });
+        }
+        _ => return Err(LoadError::NotText(wanted.into())),
+    };
     let stem = path.file_stem().map(|stem| stem.to_string_lossy());
     Ok(Source {
         name: stem.map_or_else(|| wanted.into(), Into::into),

@@ -1,6 +1,8 @@
 //! What makes no sense although every value by itself does.
 
-use super::{Action, AttackKind, FileError, Plan, TimedEvent, cases::Chosen, error::Wrong};
+use super::{
+    Action, AttackKind, Behaviour, Class, FileError, Plan, TimedEvent, cases::Chosen, error::Wrong,
+};
 
 /// Content is kept in memory once and hashed: beyond this it is no test of the protocol.
 const LARGEST_FILE: u64 = 2 << 30;
@@ -169,11 +171,88 @@ impl Chosen<'_> {
                 }
             }
         }
-        if class.leaves_at_copies.is_some() && !class.complete {
+        self.check_joining(plan, class)?;
+        self.check_leaving(class)?;
+        let wants = matches!(
+            class.behaviour,
+            Behaviour::SeedsOnly | Behaviour::FalseHave | Behaviour::SeedSlots
+        );
+        if class.complete && wants {
             return self.wrong(
-                &path("leaves_at_copies"),
-                "only a seed leaves by what it has sent",
-                "add `has = \"everything\"`, or use `seeds_for`",
+                &path("behaviour"),
+                "a way to get pieces, of a class that has everything",
+                "write `has = \"nothing\"`, or `free-rider` for a seed that uploads nothing",
+            );
+        }
+        Ok(())
+    }
+
+    /// Nothing is said about when members come that something else says already.
+    fn check_joining(&self, plan: &Plan, class: &Class) -> Result<(), FileError> {
+        let path = |key: &str| format!("class.{}.{key}", class.name);
+        let given = |key: &str| self.values.contains_key(&path(key));
+        if class.arrivals.is_some() && given("join_within") {
+            return self.wrong(
+                &path("join_within"),
+                "`arrivals` says when they come",
+                "take it away; `join_at` is when the stream begins",
+            );
+        }
+        for key in ["join_at", "join_within"] {
+            if let Some(of) = class.of.as_ref().filter(|_| given(key)) {
+                let what = format!("members taken from class `{of}` come when it says");
+                let remedy = format!("write it in [class.{of}]");
+                return self.wrong(&path(key), &what, &remedy);
+            }
+        }
+        let comes = comes_with(plan, class);
+        let last = comes.join_at + comes.join_within;
+        if class.leaves_at.is_some_and(|at| at <= last) {
+            return self.wrong(
+                &path("leaves_at"),
+                "they leave before all have joined",
+                "write a time after `join_at` and `join_within`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whoever is to leave can come to do so.
+    fn check_leaving(&self, class: &Class) -> Result<(), FileError> {
+        let path = |key: &str| format!("class.{}.{key}", class.name);
+        if class.leaves_at_copies.is_some() {
+            let silent = matches!(
+                class.behaviour,
+                Behaviour::FreeRider | Behaviour::LargeView | Behaviour::Stalled
+            );
+            let (what, remedy) = match (class.complete, silent) {
+                (true, false) => return Ok(()),
+                (true, true) => (
+                    "members that upload nothing never leave by what they have sent",
+                    "use `leaves_at` or `seeds_for`, or another `behaviour`",
+                ),
+                (false, _) => (
+                    "only a seed leaves by what it has sent",
+                    "add `has = \"everything\"`, or use `seeds_for` or `leaves_at`",
+                ),
+            };
+            return self.wrong(&path("leaves_at_copies"), what, remedy);
+        }
+        if class.seeds_for.is_none() || class.complete {
+            return Ok(());
+        }
+        if class.behaviour == Behaviour::SeedSlots {
+            return self.wrong(
+                &path("seeds_for"),
+                "a `seed-slots` member begins anew when it has everything",
+                "take it away, or use `leaves_at`",
+            );
+        }
+        if class.down == Some(0.0) {
+            return self.wrong(
+                &path("seeds_for"),
+                "a member whose connection stands still never has everything",
+                "take it away, or use `leaves_at`",
             );
         }
         Ok(())
@@ -250,4 +329,10 @@ impl Chosen<'_> {
         }
         Ok(())
     }
+}
+
+/// The class that says when the members of a class come.
+fn comes_with<'a>(plan: &'a Plan, class: &'a Class) -> &'a Class {
+    let named = |other: &&Class| class.of.as_ref() == Some(&other.name);
+    plan.classes.iter().find(named).unwrap_or(class)
 }

@@ -115,7 +115,11 @@ impl Document {
         let root = DeTable::parse(text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             let what = error.message().trim().replace('\n', ", ");
-            Wrong::new(what, "a scenario file is TOML: see https://toml.io").at(file, text, span)
+            let wrong = match what.as_str() {
+                "duplicate key" => duplicate(text, span.clone()),
+                _ => Wrong::new(what, "a scenario file is TOML: see https://toml.io"),
+            };
+            wrong.at(file, text, span)
         })?;
         for (key, value) in in_order(root.get_ref()) {
             document.top_level(key, value)?;
@@ -376,6 +380,35 @@ fn place(key: Key<'_>, value: Range<usize>) -> Origin {
     }
 }
 
+/// A key that its table has already, with the line that has it if that is easily seen.
+fn duplicate(text: &str, span: Range<usize>) -> Wrong {
+    let name = text.get(span.clone()).unwrap_or_default().trim();
+    let name = name.trim_matches(['[', ']']);
+    let before = text.get(..span.start).unwrap_or_default();
+    let here = before.matches('\n').count();
+    let is_it = |line: &str| {
+        let line = line.trim();
+        let key = line.split_once('=').map(|(key, _)| key.trim());
+        key == Some(name) || line.trim_matches(['[', ']']) == name && line.starts_with('[')
+    };
+    let earlier: Vec<(usize, &str)> = before.lines().enumerate().take(here).collect();
+    // A key is looked for in its own table first: others may have one of that name.
+    let table = earlier
+        .iter()
+        .rposition(|(_, line)| line.trim_start().starts_with('['));
+    let own = &earlier[table.unwrap_or(0)..];
+    let first = own.iter().find(|(_, line)| is_it(line));
+    let first = first.or_else(|| earlier.iter().find(|(_, line)| is_it(line)));
+    let what = format!("duplicate key `{name}`");
+    match first {
+        Some((at, _)) => Wrong::new(
+            format!("{what}: line {} has it already", at + 1),
+            "keep one of them",
+        ),
+        None => Wrong::new(what, "its table has it already: keep one of them"),
+    }
+}
+
 /// As written: the parser sorts by name.
 fn in_order<'a>(
     table: &'a DeTable<'a>,
@@ -392,7 +425,12 @@ fn read(node: Node<'_>) -> Option<Value> {
     Some(match node.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(whole) => {
-            Value::Whole(i64::from_str_radix(whole.as_str(), whole.radix()).ok()?)
+            match i64::from_str_radix(whole.as_str(), whole.radix()) {
+                Ok(whole) => Value::Whole(whole),
+                // Beyond every range: whoever reads it says which one.
+                Err(_) if whole.radix() == 10 => Value::Real(whole.as_str().parse().ok()?),
+                Err(_) => return None,
+            }
         }
         DeValue::Float(real) => {
             let real: f64 = real.as_str().parse().ok()?;

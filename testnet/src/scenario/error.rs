@@ -42,11 +42,10 @@ impl Wrong {
 
     /// Something that must be one of a list is not.
     pub(super) fn unknown(kind: &str, word: &str, allowed: &[&str]) -> Self {
-        let mut remedy = String::new();
-        if let Some(near) = nearest(word, allowed) {
-            remedy = format!("did you mean `{near}`? ");
-        }
-        remedy += &format!("allowed: {}", allowed.join(", "));
+        let remedy = match nearest(word, allowed) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("allowed: {}", allowed.join(", ")),
+        };
         Self::new(format!("unknown {kind} `{word}`"), remedy)
     }
 
@@ -166,11 +165,11 @@ mod tests {
         assert_eq!(row("client"), Some("client-server"));
         assert_eq!(row("P2P"), Some("p2p"));
         assert_eq!(row("bandwidth"), None);
-        let shown = Wrong::unknown("key", "peices", &allowed).in_argument("--set");
-        assert!(
-            shown
-                .to_string()
-                .contains("did you mean `pieces`? allowed: ")
-        );
+        let shown = |word| {
+            let wrong = Wrong::unknown("key", word, &allowed);
+            wrong.in_argument("--set").to_string()
+        };
+        assert!(shown("peices").ends_with("did you mean `pieces`?"));
+        assert!(shown("bandwidth").ends_with("; allowed: piece_len, pieces, p2p, client-server"));
     }
 }

@@ -212,10 +212,13 @@ pub struct Class {
     pub join_within: Duration,
     /// `arrivals`: a Poisson stream of this many per second in place of `count`, until the end.
     pub arrivals: Option<f64>,
-    /// `seeds_for`: how long one stays after it has everything; `None` for ever.
+    /// `seeds_for`: how long one stays after it has everything, which a seed has as it joins; `None`
+    /// for ever.
     pub seeds_for: Option<Duration>,
     /// `leaves_at_copies`: a seed leaves for good once it has sent so many copies of the file.
     pub leaves_at_copies: Option<f64>,
+    /// `leaves_at`: when every member leaves, done or not.
+    pub leaves_at: Option<Duration>,
 }
 
 impl Class {
@@ -235,6 +238,7 @@ impl Class {
             arrivals: None,
             seeds_for: None,
             leaves_at_copies: None,
+            leaves_at: None,
         }
     }
 }

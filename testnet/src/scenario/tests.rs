@@ -202,6 +202,16 @@ fn wrong_files_say_where_and_what_to_do() {
             "mine.toml:11:10: `swarm.pieces` has a value that no key takes",
         ),
         ("pieces = 100", "pieces = ", "mine.toml:11:"),
+        (
+            "pieces = 100",
+            "pieces = 99999999999999999999",
+            "`swarm.pieces` cannot be `100000000000000000000`; it takes a whole number, 1 to 65536",
+        ),
+        (
+            "pieces = 100",
+            "pieces = 100\npieces = 200",
+            "mine.toml:12:1: duplicate key `pieces`: line 11 has it already; keep one of them",
+        ),
         ("\"16KiB\"", "\"1PiB\"", "it takes a size such as"),
         (
             "pieces = 100",
@@ -245,6 +255,41 @@ fn wrong_files_say_where_and_what_to_do() {
             "of = \"peer\"",
             "of = \"peer\"\ncount = 3",
             "`share` beside `count`: both say how many",
+        ),
+        (
+            "up = \"1x\"",
+            "up = \"1x\"\nleaves_at_copies = 2",
+            "mine.toml:23:1: only a seed leaves by what it has sent; add `has",
+        ),
+        (
+            "up = \"10x\"",
+            "leaves_at_copies = 2\nbehaviour = \"free-rider\"",
+            "mine.toml:18:1: members that upload nothing never leave by what they have sent",
+        ),
+        (
+            "up = \"10x\"",
+            "behaviour = \"seeds-only\"",
+            "mine.toml:18:1: a way to get pieces, of a class that has everything",
+        ),
+        (
+            "up = \"1x\"",
+            "down = \"stalled\"\nseeds_for = \"1s\"",
+            "mine.toml:23:1: a member whose connection stands still never has everything",
+        ),
+        (
+            "up = \"1x\"",
+            "behaviour = \"seed-slots\"\nseeds_for = \"1s\"",
+            "mine.toml:23:1: a `seed-slots` member begins anew",
+        ),
+        (
+            "share = 0.2",
+            "share = 0.2\njoin_at = \"1min\"",
+            "mine.toml:26:1: members taken from class `peer` come when it says; write it in",
+        ),
+        (
+            "up = \"1x\"",
+            "join_at = \"1min\"\njoin_within = \"10s\"\nleaves_at = \"70s\"",
+            "mine.toml:24:1: they leave before all have joined",
         ),
         (
             "count = 10\n",
@@ -367,6 +412,13 @@ fn wrong_files_say_where_and_what_to_do() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+    let stream = "[swarm]\n[class.seed]\ncount = 1\nhas = \"everything\"\n[class.peer]\n\
+                  arrivals = 0.1\njoin_within = \"1min\"\n";
+    let stream = read(stream, &Choice::default()).unwrap_err();
+    assert!(
+        stream.contains("`arrivals` says when they come"),
+        "{stream}"
+    );
     let nothing = read("title = \"x\"", &Choice::default()).unwrap_err();
     assert!(
         nothing.contains("mine.toml:1:1: nothing to run"),
@@ -503,6 +555,13 @@ fn unknown_scenarios_and_files() {
     assert!(error.contains("did you mean `dht-scale`?"), "{error}");
     let error = catalogue::load("./nothing.toml").unwrap_err().to_string();
     assert!(error.contains("testnet list"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    for bytes in [&b"\xff\xfe\x00junk"[..], b"a\0b"] {
+        let file = folder.path().join("junk.toml");
+        fs::write(&file, bytes).unwrap();
+        let error = catalogue::load(file.to_str().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("not a text file"), "{error}");
+    }
 }
 
 const BEGINS: &str = "## At the top of the file";

@@ -131,6 +131,7 @@ pub(crate) fn textbook(engine: &str, peers: &[usize], excess: f64) -> Outcome {
             ),
         ],
         replay: "testnet run fig-2-23 --seeds 5".into(),
+        ..Outcome::default()
     }
 }
 
@@ -158,6 +159,7 @@ pub(crate) fn swarm(classes: &[&str], seeds: u64) -> Outcome {
             verdict("rank_correlation at least 0.6", 0.41, 0.8, "fail"),
         ],
         replay: "testnet run classes --seeds 5".into(),
+        ..Outcome::default()
     }
 }
 
@@ -279,6 +281,7 @@ pub(crate) fn dht(sizes: &[f64], seeds: u64) -> Outcome {
             ),
         ],
         replay: "testnet run dht-scale --seeds 5".into(),
+        ..Outcome::default()
     }
 }
 

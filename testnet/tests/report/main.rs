@@ -371,6 +371,7 @@ fn wild(seed: u64, value: f64) -> Run {
             success: lines.clone(),
             occupancy: odd,
             stale: lines.clone(),
+            present: lines.clone(),
             population: lines,
             progress: vec![
                 (value, u64::MAX, value),

@@ -129,13 +129,18 @@ impl Findings<'_> {
         };
         set(figures, "lb_seconds", Some(lb));
         set(figures, "bound_seconds", Some(fluid));
-        set(figures, "ratio", self.span(compliant).map(|last| last / lb));
         set(figures, "mean_ratio", average.map(|mean| mean / lb));
-        set(
-            figures,
-            "ratio_all",
-            self.span(|member| member.wants()).map(|last| last / lb),
-        );
+        // The bound is for all who want the file: it is none for those that stay if others leave
+        // without it.
+        let unserved = |member: &Member| member.left.is_some() && member.done.is_none();
+        if !self
+            .members()
+            .any(|member| member.wants() && unserved(member))
+        {
+            let ratio = self.span(|member| member.wants()).map(|last| last / lb);
+            set(figures, "ratio", ratio);
+            set(figures, "ratio_all", ratio);
+        }
     }
 
     fn classes(&self, figures: &mut Figures) {

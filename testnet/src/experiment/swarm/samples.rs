@@ -28,6 +28,7 @@ pub(super) struct Samples {
     copies: Vec<CopiesAt>,
     utilisation: Vec<(f64, f64)>,
     population: Vec<(f64, f64)>,
+    present: Vec<(f64, f64)>,
     progress: Vec<(f64, u64, f64)>,
     /// Slot seconds from class to class.
     unchoked: Vec<f64>,
@@ -49,6 +50,7 @@ impl Samples {
             copies: Vec::new(),
             utilisation: Vec::new(),
             population: Vec::new(),
+            present: Vec::new(),
             progress: Vec::new(),
             unchoked: vec![0.0; classes * classes],
             counts: Vec::new(),
@@ -79,7 +81,7 @@ impl Samples {
         };
         self.held = held;
 
-        let (mut sent, mut capacity, mut present) = (0, 0.0, 0u32);
+        let (mut sent, mut capacity, mut present, mut lacking) = (0, 0.0, 0u32, 0u32);
         for member in &*members {
             if member.left.is_some() {
                 sent += member.end.sent;
@@ -87,7 +89,8 @@ impl Samples {
             }
             sent += member.sent(world);
             capacity += member.up;
-            present += u32::from(!member.complete_from_start && member.done.is_none());
+            present += 1;
+            lacking += u32::from(!member.complete_from_start && member.done.is_none());
         }
         let time = now.as_secs_f64();
         if capacity > 0.0 && !elapsed.is_zero() {
@@ -95,7 +98,8 @@ impl Samples {
             self.utilisation.push((time, share));
         }
         self.sent = sent;
-        self.population.push((time, f64::from(present)));
+        self.population.push((time, f64::from(lacking)));
+        self.present.push((time, f64::from(present)));
         let speed = world.speed();
         self.progress
             .push((time, speed.events, speed.wall.as_secs_f64()));
@@ -191,6 +195,7 @@ impl Samples {
         }
         halve(&mut self.copies);
         halve(&mut self.population);
+        halve(&mut self.present);
         halve(&mut self.progress);
         let pairs = self.utilisation.chunks_exact(2);
         self.utilisation = pairs
@@ -231,6 +236,7 @@ impl Samples {
                 })
                 .collect(),
             population: self.population,
+            present: self.present,
             progress: self.progress,
             ..Series::default()
         }

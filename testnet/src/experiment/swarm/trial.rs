@@ -150,7 +150,8 @@ impl<'a> Show<'a> {
 
     fn join(&mut self, number: usize) {
         let class = &self.stage.plan.classes[number];
-        let Some(behaviour) = self.stage.cast[number] else {
+        let gone = class.leaves_at.is_some_and(|at| at <= self.world.now());
+        let Some(behaviour) = self.stage.cast[number].filter(|_| !gone) else {
             // A host that takes no part, so that all others keep their addresses and their wires.
             self.world.add_node(NodeConfig::default());
             return;
@@ -178,6 +179,11 @@ impl<'a> Show<'a> {
             node,
             self.world.now(),
         );
+        let stays = class.seeds_for.filter(|_| member.complete_from_start);
+        let until = stays.map(|stays| self.world.now() + stays);
+        for at in until.into_iter().chain(class.leaves_at) {
+            self.leaving.push((at, self.members.len()));
+        }
         if !member.complete_from_start {
             self.busy.push(self.members.len());
         }

@@ -286,7 +286,7 @@ pub(in crate::scenario) const CLASS: &[Key<Class>] = &[
         "seeds_for",
         Takes::TimeOr("forever"),
         "forever",
-        "how long one stays after it has everything",
+        "how long one stays after it has everything; a seed has it as it joins",
         |class, given| {
             class.seeds_for = given.time_or_none()?;
             Some(())
@@ -299,6 +299,16 @@ pub(in crate::scenario) const CLASS: &[Key<Class>] = &[
         "a seed leaves for good once it has sent so many copies of the file",
         |class, given| {
             class.leaves_at_copies = Some(given.number()?);
+            Some(())
+        },
+    ),
+    key(
+        "leaves_at",
+        Takes::Time(0.0, YEAR),
+        "",
+        "when every member leaves for good, whether it has everything or not",
+        |class, given| {
+            class.leaves_at = Some(given.time()?);
             Some(())
         },
     ),
