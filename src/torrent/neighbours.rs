@@ -358,6 +358,7 @@ impl Torrent {
             }
         }
         if self.completed && peer.is_seed() {
+            self.end_unsent(now);
             self.disconnect(now, key, DisconnectReason::NothingToTrade);
         }
     }

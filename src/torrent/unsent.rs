@@ -10,11 +10,9 @@
 //! | who gets the next piece | who holds the fewest pieces that nobody else has got: peers that pass pieces on, in proportion to their uplink; free riders get one and wait |
 //! | a fast uplink, a long path | a peer is shown more before it is done with what it has: [`AHEAD`] at its rate |
 //! | few pieces at a time | as few peers are fed at once as keep the uplink busy, so that each piece can soon travel on |
-//! | a peer says that it has a piece which was not handed out | it may lie, or there is another seed: such pieces go last, those that fewest claim first |
 //! | a holder leaves, or stalls | its piece goes back into the pool |
-//! | all places are taken by slow readers | at each choke round the slowest make room and wait |
 //! | a holder keeps its piece | once all pieces are out, such pieces go to a second peer |
-//! | everything is out, or that takes too long | `Torrent::end_unsent` shows everything to everybody |
+//! | everything is out, or another seed is here | `Torrent::end_unsent` shows everything to everybody |
 //! | a single peer, or one that does not want what it is shown | it is shown everything |
 //!
 //! [`Unsent`] is the ledger and the policy; `feed.rs` is what the torrent does with it.
@@ -53,10 +51,8 @@ enum Fate {
 struct Account {
     /// What it may know that we have; `None` is everything.
     shown: Option<Bitfield>,
-    /// Bytes of pieces shown that have not left yet; for a peer that sees everything, of pieces
-    /// that it took.
+    /// Bytes of pieces shown that have not left yet; for a peer that sees everything, its turn.
     left: BTreeMap<PieceIndex, u64>,
-    /// The sum of it; for a peer that sees everything, its turn.
     backlog: u64,
     /// Blocks handed to the connection, in order.
     wire: VecDeque<(PieceIndex, u64)>,
@@ -68,17 +64,12 @@ struct Account {
     stuck_since: Option<Instant>,
     /// From a piece's leaving to its being seen elsewhere, a running mean.
     delay: Option<Duration>,
-    /// Bytes sent to it that it needed.
     rate: RateMeter,
-    /// Bytes sent to it once more.
-    repeated: u64,
     /// When it was given something to do after it had nothing.
     fed_at: Instant,
     moved_at: Instant,
     /// It did not take what it was shown: not before then.
     not_before: Option<Instant>,
-    /// How often that was so.
-    failed: u32,
 }
 
 /// Which pieces have been handed out, and to whom.
@@ -96,10 +87,6 @@ pub(super) struct Unsent {
     /// The best upload rate of late, bytes per second.
     peak: f64,
     began: Option<Instant>,
-    /// Bytes sent so far.
-    sent: u64,
-    /// Since when there has been nothing for those who want something.
-    starved_since: Option<Instant>,
 }
 
 impl Unsent {
@@ -115,8 +102,6 @@ impl Unsent {
             accounts: BTreeMap::new(),
             peak: 0.0,
             began: None,
-            sent: 0,
-            starved_since: None,
         }
     }
 
@@ -135,11 +120,9 @@ impl Unsent {
                 stuck_since: None,
                 delay: None,
                 rate: RateMeter::new(FEED_WINDOW, now),
-                repeated: 0,
                 fed_at: now,
                 moved_at: now,
                 not_before: None,
-                failed: 0,
             },
         );
     }
@@ -156,15 +139,6 @@ impl Unsent {
         account.backlog = 0;
         self.prune();
         self.accounts.get_mut(&key)
-    }
-
-    /// A peer did not take what it was shown: others get that, and it waits, longer each time.
-    fn fail(&mut self, now: Instant, key: PeerKey) {
-        let pause = self.patience * 2;
-        if let Some(account) = self.release(key) {
-            account.not_before = Some(now + pause * (1 << account.failed.min(MOST_DOUBLINGS)));
-            account.failed += 1;
-        }
     }
 
     /// Drops what lies in a queue twice or is out of date, once that is half of it: who comes, asks
@@ -221,11 +195,11 @@ impl Unsent {
 
     /// Bytes have left. Says whether the peer may need more to do.
     pub(super) fn on_sent(&mut self, now: Instant, key: PeerKey, mut bytes: u64) -> bool {
-        self.sent += bytes;
         let Some(account) = self.accounts.get_mut(&key) else {
             return false;
         };
-        let mut useful = 0;
+        account.rate.add(now, bytes);
+        account.moved_at = now;
         while let Some((piece, len)) = account.wire.front_mut().filter(|_| bytes > 0) {
             let gone = bytes.min(*len);
             let piece = *piece;
@@ -234,13 +208,7 @@ impl Unsent {
             if *len == 0 {
                 account.wire.pop_front();
             }
-            let whole = u64::from(self.geometry.piece_len(piece));
-            useful += account.on_left(now, piece, gone, whole);
-        }
-        // A block read again and again is no progress.
-        if useful > 0 {
-            account.rate.add(now, useful);
-            account.moved_at = now;
+            account.on_left(now, piece, gone);
         }
         !account.is_busy(now)
     }
@@ -249,38 +217,13 @@ impl Unsent {
     pub(super) fn on_have(&mut self, now: Instant, key: PeerKey, piece: PieceIndex) {
         let fate = &mut self.fates[piece.as_usize()];
         let Fate::With(holder) = *fate else { return };
-        // Before it has left nobody can have it from there.
-        let account = self.accounts.get_mut(&holder);
-        let left = account.filter(|account| matches!(account.holds.get(&piece), Some(Some(_))));
-        if let Some(account) = left.filter(|_| holder != key) {
-            *fate = Fate::Spread;
+        if holder == key {
+            return;
+        }
+        *fate = Fate::Spread;
+        if let Some(account) = self.accounts.get_mut(&holder) {
             account.on_spread(now, piece);
         }
-    }
-
-    /// A peer went that had pieces: what nobody else is seen with is fresh again.
-    fn on_lost(&mut self, picker: &Picker) {
-        for piece in self.geometry.pieces() {
-            let fate = &mut self.fates[piece.as_usize()];
-            if *fate == Fate::Spread && picker.availability(piece) == 0 {
-                *fate = Fate::Fresh;
-                self.pool.push(piece);
-            }
-        }
-        self.prune();
-    }
-
-    /// How many peers must claim a piece before it counts as out: liars are few, and what is out
-    /// spreads.
-    fn proof(&self) -> u32 {
-        (self.accounts.len() as u32 / PROOF).max(2)
-    }
-
-    /// Whether more was sent than handing everything out should take.
-    fn takes_too_long(&self, now: Instant) -> bool {
-        let starved = |since| now.saturating_duration_since(since) >= self.patience;
-        self.sent >= self.geometry.total_len() / 2 * MOST_HALF_COPIES
-            || self.starved_since.is_some_and(starved)
     }
 
     /// Once a second. The peak falls slowly, so that a pause is not taken for a slow line.
@@ -319,77 +262,28 @@ impl Unsent {
             return None;
         }
         let waits = account.wire.is_empty() && account.backlog > 0;
-        let piece = u64::from(self.geometry.standard_piece_len());
         let after = account.holds.len() + usize::from(!waits);
-        let after = after as u64 + account.repeated / piece;
         let stuck = account
             .stuck_since
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let patience = self.patience.as_secs_f64();
         let delay = account.delay.unwrap_or(self.patience).as_secs_f64();
-        // Who took nothing the last time comes after those who were not tried yet.
-        let tried = f64::from(1 + account.failed);
-        let load = after as f64 * (1.0 + stuck.as_secs_f64() / patience) * tried;
+        let load = after as f64 * (1.0 + stuck.as_secs_f64() / patience);
         Some((load, f64::from(account.taken) * delay))
     }
 
-    /// Whether every piece was handed out, or is seen with so many that it must be out.
-    fn is_out(&mut self, picker: &Picker) -> bool {
-        let (proof, fates) = (self.proof(), &mut self.fates);
-        while let Some(piece) = self.pool.last() {
-            let fate = &mut fates[piece.as_usize()];
-            if *fate == Fate::Fresh {
-                if picker.availability(*piece) < proof {
-                    return false;
-                }
-                *fate = Fate::Spread;
-            }
-            self.pool.pop();
-        }
-        true
-    }
-
-    /// Takes the fresh piece that fewest claim, and that this peer does not claim.
-    fn next_fresh(&mut self, has: Option<&Bitfield>, picker: &Picker) -> Option<PieceIndex> {
-        if self.is_out(picker) {
-            return None;
-        }
-        let mut best = None;
-        for (at, piece) in self.pool.iter().enumerate().rev() {
-            let fresh = self.fates[piece.as_usize()] == Fate::Fresh;
-            if !fresh || has.is_some_and(|has| has.get(piece.0)) {
+    /// Takes the next piece for a peer; `None` when everything is out.
+    fn next(&mut self, key: PeerKey, picker: &Picker) -> Option<PieceIndex> {
+        while let Some(piece) = self.pool.pop() {
+            let fate = &mut self.fates[piece.as_usize()];
+            if *fate != Fate::Fresh {
                 continue;
             }
-            let claims = picker.availability(*piece);
-            if best.is_none_or(|(least, _)| claims < least) {
-                best = Some((claims, at));
+            if picker.availability(piece) == 0 {
+                self.again.push_back(piece);
+                return Some(piece);
             }
-            if claims == 0 {
-                break;
-            }
-        }
-        let (claims, at) = best?;
-        let piece = self.pool.swap_remove(at);
-        if claims >= self.proof() {
-            self.pool.push(piece);
-            return None;
-        }
-        Some(piece)
-    }
-
-    /// Takes the next piece for a peer that has `has`; `None` when there is nothing for it.
-    fn next(
-        &mut self,
-        key: PeerKey,
-        has: Option<&Bitfield>,
-        picker: &Picker,
-    ) -> Option<PieceIndex> {
-        if let Some(piece) = self.next_fresh(has, picker) {
-            self.again.push_back(piece);
-            return Some(piece);
-        }
-        if !self.is_out(picker) {
-            return None;
+            *fate = Fate::Spread;
         }
         for _ in 0..self.again.len() {
             let piece = self.again.pop_front()?;
@@ -398,14 +292,11 @@ impl Unsent {
             };
             let holds = self.accounts.get(&holder).map(|account| &account.holds);
             let whole = holds.is_some_and(|holds| holds.get(&piece).is_some_and(Option::is_some));
-            let on_its_way = |account: &Account| account.left.contains_key(&piece);
-            let known = self.accounts.get(&key).is_some_and(on_its_way)
-                || has.is_some_and(|has| has.get(piece.0));
-            self.again.push_back(piece);
-            if whole && holder != key && !known {
-                self.again.pop_back();
-                return Some(piece);
+            if holder == key || !whole {
+                self.again.push_back(piece);
+                continue;
             }
+            return Some(piece);
         }
         None
     }
@@ -424,8 +315,8 @@ impl Unsent {
             shown.set(piece.0);
         }
         let len = u64::from(self.geometry.piece_len(piece));
-        let before = account.left.insert(piece, len).unwrap_or(0);
-        account.add_turn(now, len - before);
+        account.add_turn(now, len);
+        account.left.insert(piece, len);
     }
 }
 
@@ -443,36 +334,32 @@ impl Account {
         self.backlog += bytes;
     }
 
-    /// Bytes of a piece have left. Gives how many of them it did not have.
-    fn on_left(&mut self, now: Instant, piece: PieceIndex, bytes: u64, whole: u64) -> u64 {
-        let all = self.shown.is_none();
-        if all {
-            self.left.entry(piece).or_insert(whole);
+    fn on_left(&mut self, now: Instant, piece: PieceIndex, bytes: u64) {
+        if self.shown.is_none() {
             self.backlog = self.backlog.saturating_sub(bytes);
+            if let Some(at @ None) = self.holds.get_mut(&piece) {
+                *at = Some(now);
+                self.taken += 1;
+                self.stuck_since.get_or_insert(now);
+            }
+            return;
         }
         // A block that is sent twice counts once.
-        let Some(left) = self.left.get_mut(&piece).filter(|left| **left > 0) else {
-            self.repeated += bytes;
-            return 0;
+        let Some(left) = self.left.get_mut(&piece) else {
+            return;
         };
         let gone = bytes.min(*left);
         *left -= gone;
-        self.repeated += bytes - gone;
-        let done = *left == 0;
-        if !all {
-            self.backlog -= gone;
-            if done {
-                self.left.remove(&piece);
-            }
+        self.backlog -= gone;
+        if *left > 0 {
+            return;
         }
-        if done {
-            self.taken += 1;
-            if let Some(at) = self.holds.get_mut(&piece) {
-                *at = Some(now);
-                self.stuck_since.get_or_insert(now);
-            }
+        self.left.remove(&piece);
+        self.taken += 1;
+        if let Some(at) = self.holds.get_mut(&piece) {
+            *at = Some(now);
+            self.stuck_since.get_or_insert(now);
         }
-        gone
     }
 
     fn on_spread(&mut self, now: Instant, piece: PieceIndex) {
@@ -500,12 +387,6 @@ const TURNOVER: Duration = Duration::from_secs(2);
 const PEAK_DECAY: f64 = 0.98;
 /// Ours: who takes less than a quarter of its share of the uplink does not keep it busy.
 const SLOW: f64 = 4.0;
-/// Ours: what more than a quarter of the peers have is out.
-const PROOF: u32 = 4;
-/// Ours: who fails again and again waits a quarter of an hour.
-const MOST_DOUBLINGS: u32 = 4;
-/// Ours: in halves, the copies after which it is better to be a seed like any.
-const MOST_HALF_COPIES: u64 = 3;
 /// Ours: peers that may download at once, slow readers among them, for each slot.
 const MOST_TURNS: usize = 3;
 

@@ -1,7 +1,7 @@
 //! What the torrent does with [`Unsent`] in place of its choker: shows pieces, lets those peers
 //! download to whom they are shown, and knows when to stop.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::time::Instant;
 
 use super::{
     super::{Output, PeerKey, Torrent, choker::PATIENCE_ROUNDS},
@@ -33,7 +33,7 @@ impl Torrent {
         };
         unsent.join(now, key, !others);
         // An empty hand is often taken for a useless peer.
-        if others && let Some(piece) = unsent.next(key, None, &pieces.picker) {
+        if others && let Some(piece) = unsent.next(key, &pieces.picker) {
             unsent.show(now, key, piece);
         }
         self.slots_dirty = true;
@@ -43,7 +43,6 @@ impl Torrent {
     /// Keeps the uplink busy: shows pieces, and lets those peers download to whom they are shown.
     pub(in crate::torrent) fn feed(&mut self, now: Instant) {
         let slots = self.choker.slots();
-        let mut passed = BTreeSet::new();
         let mut unchoked = self
             .peers
             .values()
@@ -60,24 +59,13 @@ impl Torrent {
             if fed >= feeders {
                 return;
             }
-            let best = self.hungriest(now, unchoked < slots * MOST_TURNS, &passed);
+            let best = self.hungriest(now, unchoked < slots * MOST_TURNS);
             let Some(key) = best else { return };
             if !self.feed_one(now, key) {
-                if !self.is_out() {
-                    // Of what is left there is nothing that it does not claim to have.
-                    passed.insert(key);
-                    continue;
-                }
-                if let Some(unsent) = &mut self.unsent {
-                    unsent.starved_since.get_or_insert(now);
-                }
                 if fed == 0 {
                     self.end_unsent(now);
                 }
                 return;
-            }
-            if let Some(unsent) = &mut self.unsent {
-                unsent.starved_since = None;
             }
             if self.peers.get(&key).is_some_and(|peer| peer.we_choke_them) {
                 unchoked += 1;
@@ -89,27 +77,14 @@ impl Torrent {
         }
     }
 
-    fn is_out(&mut self) -> bool {
-        let (Some(unsent), Some(pieces)) = (&mut self.unsent, &self.pieces) else {
-            return true;
-        };
-        unsent.is_out(&pieces.picker)
-    }
-
     fn account(&mut self, key: PeerKey) -> Option<&mut Account> {
         self.unsent.as_mut()?.accounts.get_mut(&key)
     }
 
     /// The next to be fed among those that are not busy.
-    fn hungriest(
-        &self,
-        now: Instant,
-        may_unchoke: bool,
-        passed: &BTreeSet<PeerKey>,
-    ) -> Option<PeerKey> {
+    fn hungriest(&self, now: Instant, may_unchoke: bool) -> Option<PeerKey> {
         let unsent = self.unsent.as_ref()?;
-        let others = self.peers.iter().filter(|(key, _)| !passed.contains(key));
-        let wants = others.filter(|(key, peer)| {
+        let wants = self.peers.iter().filter(|(key, peer)| {
             let account = unsent.accounts.get(key);
             account.is_some_and(|account| {
                 let idle = peer.we_choke_them || !account.is_busy(now);
@@ -138,15 +113,10 @@ impl Torrent {
             account.add_turn(now, turn.max(more));
             return true;
         }
-        // What it was shown before, it may have yet to take.
-        let choked = self.peers.get(&key).is_some_and(|peer| peer.we_choke_them);
-        let mut given = choked && account.backlog > 0;
         while !unsent.accounts[&key].is_busy(now) {
-            let has = self.peers.get(&key).and_then(|peer| peer.bitfield());
-            let Some(piece) = unsent.next(key, has, &pieces.picker) else {
-                return given;
+            let Some(piece) = unsent.next(key, &pieces.picker) else {
+                return false;
             };
-            given = true;
             unsent.show(now, key, piece);
             self.outputs.push_back(Output::Send {
                 peer: key,
@@ -171,41 +141,7 @@ impl Torrent {
         for key in idle {
             self.set_choked(now, key, true);
         }
-        self.make_places(now);
         self.feed(now);
-    }
-
-    /// Where all places are taken and others wait, the slowest readers give theirs up: each keeps
-    /// a piece from everybody else.
-    fn make_places(&mut self, now: Instant) {
-        let slots = self.choker.slots();
-        let unchoked: BTreeSet<PeerKey> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !peer.we_choke_them)
-            .map(|(key, _)| *key)
-            .collect();
-        let others_wait = self.hungriest(now, true, &unchoked).is_some();
-        let Some(unsent) = &self.unsent else { return };
-        if !others_wait || unchoked.len() < slots * MOST_TURNS {
-            return;
-        }
-        let turn = unsent.patience / 2;
-        let had_turn = |account: &Account| now.saturating_duration_since(account.fed_at) >= turn;
-        let mut slow: Vec<(f64, PeerKey)> = unchoked
-            .iter()
-            .filter_map(|key| Some((*key, unsent.accounts.get(key)?)))
-            .filter(|(_, account)| had_turn(account))
-            .map(|(key, account)| (account.rate.rate(now), key))
-            .collect();
-        slow.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(x.cmp(y)));
-        slow.truncate(slots);
-        for (_, key) in slow {
-            if let Some(unsent) = &mut self.unsent {
-                unsent.fail(now, key);
-            }
-            self.set_choked(now, key, true);
-        }
     }
 
     /// Once a second: who stalls gives its pieces back; who is alone, or does not want what it was
@@ -236,14 +172,12 @@ impl Torrent {
             }
         }
         for key in stalled {
-            unsent.fail(now, key);
+            if let Some(account) = unsent.release(key) {
+                account.not_before = Some(now + patience * 2);
+            }
         }
-        let too_long = unsent.takes_too_long(now);
         for key in open {
             self.show_all(now, key);
-        }
-        if too_long {
-            self.end_unsent(now);
         }
         self.slots_dirty = true;
     }
@@ -253,13 +187,10 @@ impl Torrent {
         if let Some(unsent) = &mut self.unsent {
             unsent.release(key);
             unsent.accounts.remove(&key);
-            if let Some(pieces) = &self.pieces {
-                unsent.on_lost(&pieces.picker);
-            }
         }
     }
 
-    /// Everything is out, or that takes too long: from now on we are a seed like any.
+    /// Everything is out, or somebody else has everything too: from now on we are a seed like any.
     pub(in crate::torrent) fn end_unsent(&mut self, now: Instant) {
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for key in &keys {
