@@ -115,6 +115,12 @@ impl Blame {
         senders.any(|(other, at)| *other == key || *at == addr)
     }
 
+    /// Whether this peer gave a block of a piece that is here unverified.
+    pub(super) fn gave(&self, piece: PieceIndex, key: PeerKey) -> bool {
+        let senders = self.open.get(&piece);
+        senders.is_some_and(|senders| senders.values().any(|(sender, _)| *sender == key))
+    }
+
     /// Who gave the blocks of a piece that is here unverified.
     pub(super) fn givers(&self, piece: PieceIndex) -> Vec<Sender> {
         let senders = self.open.get(&piece).into_iter().flatten();

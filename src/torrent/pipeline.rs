@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    metainfo::{BLOCK_LEN, Block},
+    metainfo::{BLOCK_LEN, Block, PieceIndex},
     rate::RateMeter,
 };
 
@@ -102,6 +102,13 @@ impl Pipeline {
         self.outstanding
             .iter()
             .any(|request| request.block == block)
+    }
+
+    /// Whether a block of this piece is on its way.
+    pub(super) fn asks_for(&self, piece: PieceIndex) -> bool {
+        self.outstanding
+            .iter()
+            .any(|request| request.block.piece == piece)
     }
 
     pub(super) fn on_asked(&mut self, now: Instant, block: Block) {
@@ -279,7 +286,6 @@ const MIN_PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metainfo::PieceIndex;
 
     fn block(index: u32) -> Block {
         Block {

@@ -63,17 +63,28 @@ impl Pieces {
             return blocks;
         };
         let fits = |piece: PieceIndex| has.get(piece.0) && peer.may_be_asked(now, piece);
-        let addr = peer.listen_addr.unwrap_or(peer.addr);
-        let stranger = !peer.proven && self.progress.owned_by_others(key) < MAX_ALONE;
-        let trusted = !stranger && !blame.suspects(key, addr);
-        self.take_open(room, &mut blocks, |piece, partial| {
-            let open = match trusted {
-                true => partial.open_to(key),
-                false => partial.is_owned_by(key),
+        let trust = self.trust(turn, blame);
+        let most = if trust == Trust::Proven {
+            usize::MAX
+        } else {
+            1
+        };
+        self.take_open(room, usize::MAX, &mut blocks, |piece, partial| {
+            let open = match trust {
+                Trust::Proven => partial.open_to(key),
+                _ => partial.is_owned_by(key),
             };
             open && fits(piece)
         });
-        while blocks.len() < room {
+        if let Trust::Sharing(part) = trust {
+            self.take_open(room, 1, &mut blocks, |piece, partial| {
+                let open = partial.open_to(key) && !partial.is_owned_by(key);
+                open && part.is_none_or(|part| part == piece) && fits(piece)
+            });
+        }
+        let sharing = matches!(trust, Trust::Sharing(_));
+        let may_start = !sharing || trust == Trust::Sharing(None) && blocks.is_empty();
+        while may_start && blocks.len() < room {
             let missing = |piece: &PieceIndex| fits(*piece) && self.progress.is_startable(*piece);
             // Each block until the liar is known may be another wrong one.
             let urgent = blame.unexplained().find(missing);
@@ -82,33 +93,39 @@ impl Pieces {
             let next = next.or_else(|| self.picker.pick(order, has, rng, fits));
             let Some(piece) = next else { break };
             // A peer that sends nothing must not keep a piece from the others.
-            let alone = (!trusted || blame.suspicious(piece)) && !peer.pipeline.is_snubbed();
+            let alone = matches!(trust, Trust::Alone(_)) || blame.suspicious(piece);
+            let alone = alone && !peer.pipeline.is_snubbed();
             self.progress.start(piece, alone.then_some(key));
             self.picker.remove(piece);
             self.progress
                 .take_free(piece, room - blocks.len(), &mut blocks);
+            if sharing {
+                break;
+            }
         }
         if blocks.is_empty() {
             // It may be the only one that has the rest of a piece, and near the end nobody is to
             // wait for a slow stranger's.
-            self.take_open(room, &mut blocks, |piece, partial| {
-                (partial.open_to(key) || !blame.suspicious(piece)) && fits(piece)
+            self.take_open(room, most, &mut blocks, |piece, partial| {
+                let open = partial.open_to(key) || !blame.suspicious(piece);
+                open && trust.may_join(piece) && fits(piece)
             });
             for block in &blocks {
                 self.progress.open(block.piece);
             }
         }
         if blocks.is_empty() && self.progress.in_endgame() {
-            self.choose_again(turn, blame, fits, &mut blocks);
+            self.choose_again(turn, trust, blame, fits, &mut blocks);
         }
         blocks
     }
 
-    /// Takes blocks that nobody was asked for of the partial pieces that fit, those with the fewest
-    /// left first.
+    /// Takes blocks that nobody was asked for of at most so many partial pieces that fit, those with
+    /// the fewest left first.
     fn take_open(
         &mut self,
         room: usize,
+        most: usize,
         blocks: &mut Vec<Block>,
         fits: impl Fn(PieceIndex, &Partial) -> bool,
     ) {
@@ -119,7 +136,7 @@ impl Pieces {
             .map(|(piece, partial)| (partial.free(), piece))
             .collect();
         open.sort_unstable();
-        for (_, piece) in open {
+        for (_, piece) in open.into_iter().take(most) {
             self.progress.take_free(piece, room - blocks.len(), blocks);
         }
     }
@@ -129,13 +146,15 @@ impl Pieces {
     fn choose_again(
         &mut self,
         turn: &Turn<'_>,
+        trust: Trust,
         blame: &Blame,
         fits: impl Fn(PieceIndex) -> bool,
         blocks: &mut Vec<Block>,
     ) {
         let open = self.progress.partials();
         let open = open.filter(|(piece, partial)| {
-            (partial.open_to(turn.key) || !blame.suspicious(*piece)) && fits(*piece)
+            let open = partial.open_to(turn.key) || !blame.suspicious(*piece);
+            open && trust.may_join(*piece) && fits(*piece)
         });
         let asked = open.flat_map(|(piece, _)| self.progress.asked_blocks(piece, ENDGAME_COPIES));
         // What comes sooner anyway goes first: the search of a long pipeline is the dear part.
@@ -146,6 +165,9 @@ impl Pieces {
             .filter(|(_, block)| !turn.peer.pipeline.has_asked(*block))
             .collect();
         late.sort_unstable_by(|a, b| b.cmp(a));
+        if let (true, Some((_, last))) = (trust != Trust::Proven, late.first().copied()) {
+            late.retain(|(_, block)| block.piece == last.piece);
+        }
         for (ahead, (when, block)) in late.into_iter().take(turn.room).enumerate() {
             if turn.peer.pipeline.expected_after(ahead) >= when {
                 break;
@@ -153,6 +175,26 @@ impl Pieces {
             self.progress.open(block.piece);
             self.progress.ask_again(block);
             blocks.push(block);
+        }
+    }
+
+    /// What a peer may be trusted with.
+    fn trust(&self, turn: &Turn<'_>, blame: &Blame) -> Trust {
+        let Turn { key, peer, .. } = *turn;
+        let suspect = blame.suspects(key, peer.listen_addr.unwrap_or(peer.addr));
+        if peer.proven && !suspect {
+            return Trust::Proven;
+        }
+        let mut shared = self
+            .progress
+            .partials()
+            .filter(|(_, partial)| !partial.is_owned_by(key));
+        let part = shared
+            .find(|(piece, _)| peer.pipeline.asks_for(*piece) || blame.gave(*piece, key))
+            .map(|(piece, _)| piece);
+        match suspect || self.progress.owned_by_others(key) < MAX_ALONE {
+            true => Trust::Alone(part),
+            false => Trust::Sharing(part),
         }
     }
 
@@ -171,6 +213,29 @@ impl Pieces {
 /// Ours: pieces that strangers may each be giving alone. With more of them a slow line would work
 /// on too many at once, and none would be done.
 const MAX_ALONE: usize = 4;
+
+/// What a peer may be asked for until it has shown whether its blocks are right. A liar is to spoil
+/// one piece, so it gets pieces of its own, and a part in one that others give too: `Some` if it has
+/// that part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// A piece that it gave has passed, and it is not suspected.
+    Proven,
+    /// It gives whole pieces, and when none is left for it a part of one.
+    Alone(Option<PieceIndex>),
+    /// Too many give whole pieces: it gives a part of one.
+    Sharing(Option<PieceIndex>),
+}
+
+impl Trust {
+    /// Whether it may be asked for a piece that others give.
+    fn may_join(self, piece: PieceIndex) -> bool {
+        match self {
+            Self::Proven | Self::Alone(None) | Self::Sharing(None) => true,
+            Self::Alone(Some(part)) | Self::Sharing(Some(part)) => part == piece,
+        }
+    }
+}
 
 /// Whose requests are being chosen.
 #[derive(Clone, Copy)]

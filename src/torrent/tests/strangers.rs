@@ -272,6 +272,28 @@ fn strangers_give_whole_pieces_until_one_has_passed() {
 }
 
 #[test]
+fn of_many_strangers_the_last_give_a_part_of_one_piece_each() {
+    let mut alone = Alone::new(300, Network::Private);
+    let mut pieces: BTreeMap<PeerKey, BTreeSet<PieceIndex>> = BTreeMap::new();
+    let mut last = None;
+    for n in 1..=12 {
+        alone.seed(&format!("10.0.0.{n}:6881"), n);
+        for (key, block) in alone.asked() {
+            pieces.entry(key).or_default().insert(block.piece);
+            last = Some((key, block));
+        }
+    }
+    let counts: Vec<usize> = pieces.values().map(BTreeSet::len).collect();
+    assert!(counts[0] > 1 && counts[11] == 1, "{counts:?}");
+    // Who gives a part gets no other while that one is not proven.
+    let (key, block) = last.unwrap();
+    alone.give(key, block);
+    let again = alone.asked();
+    let mut more = again.iter().filter(|(to, _)| *to == key);
+    assert!(more.all(|(_, more)| more.piece == block.piece), "{again:?}");
+}
+
+#[test]
 fn a_late_block_counts_although_its_piece_was_given_up() {
     let mut alone = Alone::new(300, Network::Private);
     let slow = alone.seed("10.0.0.1:6881", 1);
