@@ -50,7 +50,10 @@ use crate::{
         torrent_task::Surroundings,
     },
     network::Network,
-    torrent::{PieceOrder, chooser::Chooser},
+    torrent::{
+        PieceOrder,
+        chooser::{Chooser, SeedOrder},
+    },
 };
 
 /// Whether and how to take part in the DHT.
@@ -105,6 +108,8 @@ pub struct SessionConfig {
     pub unsent_first: bool,
     /// Whom the regular slots go to.
     pub chooser: Chooser,
+    /// Whose turn it is once everything is here.
+    pub seed_order: SeedOrder,
     /// Use only peers given by hand and inbound ones: no PEX either.
     pub no_pex: bool,
 }
@@ -131,6 +136,7 @@ impl SessionConfig {
             only_seeds: false,
             unsent_first: true,
             chooser: Chooser::default(),
+            seed_order: SeedOrder::default(),
             no_pex: false,
         }
     }

@@ -215,6 +215,7 @@ impl SessionConfig {
         config.upload = self.upload;
         config.only_seeds = self.only_seeds;
         config.unsent_first = self.unsent_first;
+        config.seed_order = self.seed_order;
         config.chooser = self.chooser.clone();
         config.pex = !self.no_pex;
         (config.up, config.down) = (self.up, self.down);

@@ -26,7 +26,7 @@ use rand::{RngExt, rngs::StdRng, seq::SliceRandom};
 
 use super::{
     PeerKey,
-    chooser::{Chooser, Policy, Round},
+    chooser::{Chooser, Policy, Round, SeedOrder},
 };
 use crate::network::Network;
 
@@ -85,6 +85,8 @@ pub struct ChokerConfig {
     pub optimistic_interval: Duration,
     /// What a leecher goes by.
     pub chooser: Chooser,
+    /// What a seed goes by.
+    pub seed_order: SeedOrder,
 }
 
 /// The rounds, the holders of the optimistic slots, and how much each peer was served.
@@ -154,6 +156,7 @@ impl Choker {
     pub fn forgive(&mut self, peers: &[PeerView]) {
         let account = |peer: &PeerView| Account {
             sent: peer.sent,
+            last_round: 0,
             served: 0,
         };
         let accounts = peers.iter().map(|peer| (peer.key, account(peer)));
@@ -395,8 +398,8 @@ fn wage(peer: &PeerView) -> f64 {
     peer.received_rate * if peer.unchoked { INCUMBENT_BONUS } else { 1.0 }
 }
 
-/// As a seed: a queue by bytes served, least first. Ours, because the textbook's rule (fastest
-/// downloader first) lets three greedy peers take a seed from thirty others. Who has just got a
+/// As a seed: a queue by bytes served, least first. Ours, because the older rule (fastest downloader
+/// first, [`SeedOrder::Fastest`]) lets three greedy peers take a seed from thirty others. Who has just got a
 /// slot keeps it for [`TURN_ROUNDS`]. Equals are ordered by how much they lack, then by age.
 /// Several peers behind one address count as one while others wait.
 fn seed_slots(
@@ -413,13 +416,11 @@ fn seed_slots(
             .unchoked_since
             .is_some_and(|since| age(now, since) < turn);
         let lack = Reverse(peer.pieces_missing);
-        (
-            !in_turn,
-            ledger.served(peer.key),
-            lack,
-            peer.connected_at,
-            peer.key,
-        )
+        let (in_turn, served) = match config.seed_order {
+            SeedOrder::LeastServed => (in_turn, ledger.served(peer.key)),
+            SeedOrder::Fastest => (false, u64::MAX - ledger.last_round(peer.key)),
+        };
+        (!in_turn, served, lack, peer.connected_at, peer.key)
     });
 
     let mut hosts = Vec::new();
@@ -536,6 +537,8 @@ struct Ledger {
 struct Account {
     /// [`PeerView::sent`] at the last settlement.
     sent: u64,
+    /// Of this, in the last round.
+    last_round: u64,
     served: u64,
 }
 
@@ -545,6 +548,11 @@ impl Ledger {
         self.accounts
             .get(&key)
             .map_or_else(end_of_queue, |account| account.served)
+    }
+
+    fn last_round(&self, key: PeerKey) -> u64 {
+        let account = self.accounts.get(&key);
+        account.map_or(0, |account| account.last_round)
     }
 
     /// Charges the round that ends. A slot costs at least three quarters of what its holders got
@@ -567,6 +575,7 @@ impl Ledger {
                 let due = got(peer).max(if peer.unchoked { fair / 4 * 3 } else { 0 });
                 let account = Account {
                     sent: peer.sent,
+                    last_round: got(peer),
                     served: self.served(peer.key) + due,
                 };
                 (peer.key, account)

@@ -23,7 +23,7 @@
 //!
 //! Peers without a slot are choked. Weights matter only relative to each other: the torrent serves
 //! its peers in proportion to them as long as its own limit or the line is what holds it back. A
-//! seed wants nothing and has its own rule, in [`super::choker`].
+//! seed wants nothing and goes by a [`SeedOrder`].
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration, time::Instant};
 
@@ -41,6 +41,17 @@ pub enum Chooser {
     Proportional,
     /// A policy of one's own; see [`Chooser::custom`].
     Custom(Maker),
+}
+
+/// Whose turn it is at a seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SeedOrder {
+    /// Who was served least, so that nobody can keep the slots from the others.
+    #[default]
+    LeastServed,
+    /// Who takes fastest (Cohen 2003). It uses a seed's line well, and lets a few greedy peers have
+    /// all of it (Adamsky et al. 2014): for experiments.
+    Fastest,
 }
 
 /// Makes a policy for one torrent.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::chooser::Chooser;
+use super::chooser::{Chooser, SeedOrder};
 use crate::{
     ids::{InfoHash, PeerId},
     metainfo::Metainfo,
@@ -56,6 +56,8 @@ pub struct TorrentConfig {
     pub optimistic_interval: Duration,
     /// Who may download from us while we want pieces ourselves. Default tit-for-tat.
     pub chooser: Chooser,
+    /// Whose turn it is once we have everything. Default who was served least.
+    pub seed_order: SeedOrder,
     /// Piece choice.
     pub piece_order: PieceOrder,
     /// Upload limit, payload bytes per second.
@@ -93,6 +95,7 @@ impl TorrentConfig {
             choke_interval: Duration::from_secs(10),
             optimistic_interval: Duration::from_secs(30),
             chooser: Chooser::TitForTat,
+            seed_order: SeedOrder::LeastServed,
             piece_order: PieceOrder::RarestFirst,
             up: None,
             down: None,

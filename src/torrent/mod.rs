@@ -161,6 +161,7 @@ impl Torrent {
             interval: config.choke_interval,
             optimistic_interval: config.optimistic_interval,
             chooser: config.chooser.clone(),
+            seed_order: config.seed_order,
         };
         let (info_hash, metainfo) = match source {
             Source::Metainfo(metainfo) => (metainfo.info_hash(), Some(metainfo)),

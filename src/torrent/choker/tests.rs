@@ -13,6 +13,7 @@ fn config() -> ChokerConfig {
         interval: ROUND,
         optimistic_interval: ROUND * 3,
         chooser: Chooser::TitForTat,
+        seed_order: SeedOrder::LeastServed,
     }
 }
 
@@ -360,6 +361,19 @@ fn a_seed_serves_everybody_alike() {
             jain(&served)
         );
     }
+}
+
+#[test]
+fn who_takes_fastest_keeps_a_seed_that_goes_by_speed() {
+    let mut scene = Scene::new(|at| (0..20).map(|key| peer(key, at)).collect());
+    scene.choker.config.seed_order = SeedOrder::Fastest;
+    for _ in 0..400 {
+        scene.round(Mode::Seed);
+        scene.serve(|key| if key < 3 { 20 } else { 1 });
+    }
+    let total: u64 = scene.peers.iter().map(|peer| peer.sent).sum();
+    let greedy: u64 = scene.peers[..3].iter().map(|peer| peer.sent).sum();
+    assert!(greedy * 10 >= total * 7, "{greedy} of {total}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use mainswarm::{
         Metainfo,
         create::{PieceHasher, TorrentBuilder},
     },
-    torrent::PieceOrder,
+    torrent::{PieceOrder, chooser::SeedOrder},
 };
 use sha1::{Digest, Sha1};
 
@@ -242,6 +242,13 @@ fn check_swarm(plan: &Plan, swarm: &SwarmPlan) -> Result<(), ExportError> {
         return Err(unsupported(
             what,
             "mainswarm's choice of pieces cannot be changed",
+        ));
+    }
+    if swarm.seed_order != SeedOrder::LeastServed {
+        let what = "seed_order";
+        return Err(unsupported(
+            what,
+            "mainswarm's choice of whom a seed serves cannot be changed",
         ));
     }
     for class in &plan.classes {

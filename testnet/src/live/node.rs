@@ -22,7 +22,10 @@ use mainswarm::{
         AddTorrent, DhtHandle, DhtMode, LookupUpdate, Phase, Session, SessionConfig, TorrentHandle,
         TorrentSource,
     },
-    torrent::{PieceOrder, TorrentEvent, chooser::Chooser},
+    torrent::{
+        PieceOrder, TorrentEvent,
+        chooser::{Chooser, SeedOrder},
+    },
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -52,6 +55,8 @@ pub struct Spec {
     pub only_seeds: bool,
     /// Whether, as the only seed, it hands every piece out once before repeating any.
     pub unsent_first: bool,
+    /// A seed serves who takes fastest.
+    pub fastest_first: bool,
     /// Whether it uploads in proportion to what each peer gave.
     pub proportional: bool,
     /// Regular upload slots.
@@ -96,6 +101,7 @@ impl Spec {
             upload: true,
             only_seeds: false,
             unsent_first: true,
+            fastest_first: false,
             proportional: false,
             slots: 4,
             optimistic_slots: 1,
@@ -120,6 +126,9 @@ impl Spec {
         config.upload = self.upload;
         config.only_seeds = self.only_seeds;
         config.unsent_first = self.unsent_first;
+        if self.fastest_first {
+            config.seed_order = SeedOrder::Fastest;
+        }
         if self.proportional {
             config.chooser = Chooser::Proportional;
         }

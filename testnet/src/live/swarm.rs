@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mainswarm::torrent::chooser::SeedOrder;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio::{
     task::block_in_place,
@@ -588,6 +589,7 @@ fn spec(plan: &Plan, swarm: &SwarmPlan, peer: &Peer, host: &Host, wires: bool) -
         upload: serves && gives,
         only_seeds: class.behaviour == Behaviour::SeedsOnly,
         unsent_first: swarm.unsent_first,
+        fastest_first: swarm.seed_order == SeedOrder::Fastest,
         proportional: class.behaviour == Behaviour::Proportional,
         slots: swarm.slots,
         optimistic_slots: swarm.optimistic_slots,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use mainswarm::torrent::PieceOrder;
+use mainswarm::torrent::{PieceOrder, chooser::SeedOrder};
 
 pub use crate::sim::adversary::{AttackAnswer, AttackKind};
 use crate::{bound, outcome::Bounds, sim::Delay};
@@ -110,6 +110,8 @@ pub struct SwarmPlan {
     pub neighbours: usize,
     /// `unsent_first`: a seed that is alone hands every piece out once before repeating any.
     pub unsent_first: bool,
+    /// `seed_order = "least-served" | "fastest"`.
+    pub seed_order: SeedOrder,
     /// `limit`: the time at which to give up.
     pub limit: Duration,
 }
@@ -161,6 +163,7 @@ impl Default for SwarmPlan {
             optimistic_slots: 1,
             neighbours: 50,
             unsent_first: true,
+            seed_order: SeedOrder::LeastServed,
             limit: Duration::from_secs(24 * 3600),
         }
     }

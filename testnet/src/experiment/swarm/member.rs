@@ -52,6 +52,7 @@ impl Terms<'_> {
         torrent.optimistic_slots = swarm.optimistic_slots;
         torrent.max_peers = swarm.neighbours;
         torrent.unsent_first = swarm.unsent_first;
+        torrent.seed_order = swarm.seed_order;
         torrent.chooser = match self.behaviour {
             Behaviour::Proportional => Chooser::Proportional,
             Behaviour::Tyrant => tyrant::chooser(self.upload()),

@@ -1,6 +1,6 @@
 //! `[swarm]` and `[class.NAME]`.
 
-use mainswarm::torrent::PieceOrder;
+use mainswarm::torrent::{PieceOrder, chooser::SeedOrder};
 
 use super::{Key, key};
 use crate::scenario::{
@@ -141,6 +141,16 @@ pub(in crate::scenario) const SWARM: &[Key<SwarmPlan>] = &[
         "a seed that is alone hands every piece out once before it repeats any",
         |plan, given| {
             plan.unsent_first = given.flag()?;
+            Some(())
+        },
+    ),
+    key(
+        "seed_order",
+        Takes::Word(&["least-served", "fastest"]),
+        "least-served",
+        "whom who has everything serves: those that got least, or those that take fastest, as clients did once",
+        |plan, given| {
+            plan.seed_order = given.word(&[SeedOrder::LeastServed, SeedOrder::Fastest])?;
             Some(())
         },
     ),
