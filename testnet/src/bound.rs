@@ -54,6 +54,15 @@ pub fn lb(f: f64, pieces: u32, us: f64, ups: &[f64], dmin: f64) -> f64 {
     work.max(f / us + tail).max(f / dmin)
 }
 
+/// The least time in which `n` peers that nobody can call get a file: two of them cannot meet, so all
+/// that they get is uploaded by those that can be called, at `up` in all.
+pub fn behind_nat(n: usize, f: f64, up: f64) -> f64 {
+    if n == 0 {
+        return 0.0;
+    }
+    n as f64 * f / up
+}
+
 /// One piece spreads: every holder copies it as fast as its uplink allows, to the fastest peer that
 /// lacks it.
 struct Race {

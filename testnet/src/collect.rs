@@ -342,6 +342,7 @@ impl Logs {
                     took,
                     left: None,
                     has: f64::from(u8::from(took.is_some())),
+                    behind_nat: false,
                 }
             }));
         }

@@ -47,7 +47,7 @@ pub fn run(plan: &Plan, seed: u64, threads: usize, watch: &dyn Fn(Progress)) -> 
     )]
     let began = Instant::now();
     let content = Content::generate(seed, swarm.pieces, swarm.piece_len);
-    let places = roster::roster(&plan.classes, seed, swarm.limit);
+    let places = roster::roster(&plan.classes, plan.network.nat, seed, swarm.limit);
     let cast = roster::as_written(&plan.classes);
     let other = roster::control(&plan.classes, swarm.base_rate());
     let stage = Stage {

@@ -26,6 +26,8 @@ pub(crate) struct Member {
     pub(crate) left: Option<f64>,
     /// The share of the file that it has.
     pub(crate) has: f64,
+    /// Others cannot call it.
+    pub(crate) behind_nat: bool,
 }
 
 /// Fetches the file and plays by the rules.
@@ -230,6 +232,7 @@ impl Sheet<'_> {
 /// What no network could do faster, if all came at once.
 fn bounds(plan: &Plan, swarm: &SwarmPlan, members: &[Member]) -> Option<Bounds> {
     let (mut us, mut ups, mut dmin) = (0.0, Vec::new(), f64::INFINITY);
+    let (mut called, mut callers) = (0.0, 0);
     for member in members {
         let class = &plan.classes[member.class];
         let up = offers(class, swarm.architecture);
@@ -237,6 +240,10 @@ fn bounds(plan: &Plan, swarm: &SwarmPlan, members: &[Member]) -> Option<Bounds> 
             us += up;
         } else if wants(class) {
             ups.push(up);
+            match member.behind_nat {
+                true => callers += 1,
+                false => called += up,
+            }
             dmin = dmin.min(class.down.unwrap_or(f64::INFINITY));
         }
     }
@@ -244,7 +251,7 @@ fn bounds(plan: &Plan, swarm: &SwarmPlan, members: &[Member]) -> Option<Bounds> 
     if ups.is_empty() || us <= 0.0 || endless {
         return None;
     }
-    Some(swarm.bounds(us, &ups, dmin))
+    Some(swarm.bounds_behind_nat(us, &ups, dmin, callers, called))
 }
 
 fn set(figures: &mut Figures, name: &str, value: Option<f64>) {
@@ -288,6 +295,7 @@ mod tests {
             took,
             left: None,
             has: f64::from(u8::from(took.is_some())),
+            behind_nat: false,
         }
     }
 

@@ -450,7 +450,9 @@ impl<'a> Race<'a> {
         let members: Vec<Member> = self
             .peers
             .iter()
-            .map(|peer| Member {
+            .enumerate()
+            .map(|(index, peer)| Member {
+                behind_nat: wire(plan, peer, index, &self.peers).nat != Nat::Open,
                 class: peer.number,
                 joined: peer.joined.map(|at| at.as_secs_f64()),
                 took: peer.took,

@@ -145,6 +145,23 @@ impl SwarmPlan {
             }
         }
     }
+
+    /// The same where so many peers cannot be called, and those that can give `called` in all.
+    pub fn bounds_behind_nat(
+        &self,
+        server: f64,
+        ups: &[f64],
+        slowest: f64,
+        callers: usize,
+        called: f64,
+    ) -> Bounds {
+        let bounds = self.bounds(server, ups, slowest);
+        let behind = bound::behind_nat(callers, self.file_len() as f64, server + called);
+        Bounds {
+            lb: bounds.lb.max(behind),
+            ..bounds
+        }
+    }
 }
 
 impl Default for SwarmPlan {

@@ -6,7 +6,10 @@ use std::{f64::consts::LN_2, time::Duration};
 use crate::{
     outcome::Bounds,
     scenario::{Architecture, Behaviour, Class, SwarmPlan},
-    sim::hash::{draw, exponential},
+    sim::{
+        Nat,
+        hash::{draw, exponential, unit},
+    },
 };
 
 /// One who will come.
@@ -16,13 +19,16 @@ pub(super) struct Place {
     pub(super) class: usize,
     /// When it comes.
     pub(super) joins: Duration,
+    /// What stands before it.
+    pub(super) nat: Nat,
 }
 
 /// What each class does in a run; `None` stays away.
 pub(super) type Cast = Vec<Option<Behaviour>>;
 
 /// Everybody who will come, in order; of those that come together those that have everything first.
-pub(super) fn roster(classes: &[Class], seed: u64, limit: Duration) -> Vec<Place> {
+/// This share of those that begin without the file is behind a NAT.
+pub(super) fn roster(classes: &[Class], share: f64, seed: u64, limit: Duration) -> Vec<Place> {
     let mut places = Vec::new();
     for (number, class) in classes.iter().enumerate() {
         if class.share.is_none() {
@@ -31,6 +37,7 @@ pub(super) fn roster(classes: &[Class], seed: u64, limit: Duration) -> Vec<Place
             places.extend(joins.map(|joins| Place {
                 class: number,
                 joins,
+                nat: Nat::Open,
             }));
         }
     }
@@ -56,7 +63,22 @@ pub(super) fn roster(classes: &[Class], seed: u64, limit: Duration) -> Vec<Place
         }
     }
     places.sort_by_key(|place| (place.joins, !classes[place.class].complete));
+    for (number, place) in (0..).zip(&mut places) {
+        place.nat = nat(&classes[place.class], share, draw(&[seed, NAT, number]));
+    }
     places
+}
+
+/// What stands before a host, by lot. Those that have everything are open to all.
+pub(super) fn nat(class: &Class, share: f64, lot: u64) -> Nat {
+    if class.complete || unit(lot) >= share {
+        return Nat::Open;
+    }
+    match draw(&[lot]) % 8 {
+        0..3 => Nat::PortRestricted,
+        3..6 => Nat::Symmetric,
+        _ => Nat::Firewall,
+    }
 }
 
 /// When the members of a class come.
@@ -161,6 +183,7 @@ pub(super) fn bounds(
     cast: &Cast,
 ) -> Option<Bounds> {
     let (mut server, mut ups, mut slowest) = (0.0, Vec::new(), f64::INFINITY);
+    let (mut called, mut callers) = (0.0, 0);
     for place in places {
         let class = &classes[place.class];
         let Some(behaviour) = cast[place.class] else {
@@ -171,6 +194,10 @@ pub(super) fn bounds(
             server += up;
         } else if Kind::of(behaviour).wants() {
             ups.push(up);
+            match place.nat.takes_dials() {
+                true => called += up,
+                false => callers += 1,
+            }
             let down = class.down.filter(|down| *down > 0.0);
             slowest = down.map_or(slowest, |down| slowest.min(down));
         }
@@ -179,7 +206,7 @@ pub(super) fn bounds(
     if ups.is_empty() || endless {
         return None;
     }
-    Some(swarm.bounds(server, &ups, slowest))
+    Some(swarm.bounds_behind_nat(server, &ups, slowest, callers, called))
 }
 
 /// Bytes per second that stand for a line without limit: no computation overflows by it.
@@ -188,6 +215,7 @@ const UNLIMITED: f64 = 1e12;
 /// What a draw is for.
 const ARRIVALS: u64 = 0x5741_0001;
 const SHARES: u64 = 0x5741_0002;
+const NAT: u64 = 0x5741_0005;
 
 #[cfg(test)]
 mod tests {
@@ -217,11 +245,11 @@ mod tests {
     #[test]
     fn shares_are_taken_out_of_a_class_and_seeds_come_first() {
         let classes = classes();
-        let places = roster(&classes, 1, Duration::MAX);
+        let places = roster(&classes, 0.0, 1, Duration::MAX);
         let count = |class| places.iter().filter(|place| place.class == class).count();
         assert_eq!((count(0), count(1), count(2)), (12, 8, 1));
         assert_eq!(places[0].class, 2);
-        assert_ne!(places, roster(&classes, 2, Duration::MAX));
+        assert_ne!(places, roster(&classes, 0.0, 2, Duration::MAX));
     }
 
     #[test]
@@ -241,13 +269,38 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_be_called_is_served_by_those_that_can() {
+        let swarm = SwarmPlan {
+            pieces: 100,
+            ..SwarmPlan::default()
+        };
+        let mut classes = classes();
+        classes.remove(1);
+        let lb = |share: f64| {
+            let places = roster(&classes, share, 1, Duration::MAX);
+            let behind = places.iter().filter(|place| !place.nat.takes_dials());
+            let cast = as_written(&classes);
+            let bounds = bounds(&swarm, &classes, &places, &cast).unwrap();
+            (behind.count() as f64, bounds.lb)
+        };
+        let file = swarm.file_len() as f64;
+        let (nobody, open) = lb(0.0);
+        assert_eq!(nobody, 0.0);
+        let (behind, lb) = lb(1.0);
+        // All of them, so that the seed is alone.
+        let seed = classes[1].up.unwrap();
+        assert!((lb - behind * file / seed).abs() < 1.0, "{lb}");
+        assert!(lb > open);
+    }
+
+    #[test]
     fn riders_count_for_the_bound_and_attackers_do_not() {
         let swarm = SwarmPlan {
             pieces: 100,
             ..SwarmPlan::default()
         };
         let mut classes = classes();
-        let places = roster(&classes, 1, Duration::MAX);
+        let places = roster(&classes, 0.0, 1, Duration::MAX);
         let bound = |classes: &[Class]| {
             let cast = as_written(classes);
             bounds(&swarm, classes, &places, &cast).unwrap().fluid

@@ -7,16 +7,13 @@ use mainswarm::network::Network;
 
 use super::{
     member::{Member, Terms},
-    roster::{Cast, Place},
+    roster::{self, Cast, Place},
     samples::Samples,
 };
 use crate::{
     outcome::{Bounds, Series},
-    scenario::{Action, Behaviour, Class, Discovery, Plan, SwarmPlan},
-    sim::{
-        Content, LinkConfig, Nat, NodeConfig, Speed, World, WorldConfig,
-        hash::{draw, unit},
-    },
+    scenario::{Action, Behaviour, Discovery, Plan, SwarmPlan},
+    sim::{Content, LinkConfig, NodeConfig, Speed, World, WorldConfig, hash::draw},
 };
 
 /// What is run.
@@ -144,11 +141,12 @@ impl<'a> Show<'a> {
                 return;
             }
             self.next_place += 1;
-            self.join(place.class);
+            self.join(*place);
         }
     }
 
-    fn join(&mut self, number: usize) {
+    fn join(&mut self, place: Place) {
+        let number = place.class;
         let class = &self.stage.plan.classes[number];
         let gone = class.leaves_at.is_some_and(|at| at <= self.world.now());
         let Some(behaviour) = self.stage.cast[number].filter(|_| !gone) else {
@@ -161,7 +159,7 @@ impl<'a> Show<'a> {
             class,
             behaviour,
             router: self.router,
-            nat: self.nat(class),
+            nat: place.nat,
         };
         let node = self.world.add_node(terms.node());
         let told = match (behaviour, self.stage.swarm.discovery) {
@@ -189,19 +187,6 @@ impl<'a> Show<'a> {
         }
         self.samples.came(node, self.members.len());
         self.members.push(member);
-    }
-
-    /// What stands before the next host. Those that have everything are open to all.
-    fn nat(&self, class: &Class) -> Nat {
-        let roll = draw(&[self.stage.seed, NAT, self.members.len() as u64]);
-        if class.complete || unit(roll) >= self.stage.plan.network.nat {
-            return Nat::Open;
-        }
-        match draw(&[roll]) % 8 {
-            0..3 => Nat::PortRestricted,
-            3..6 => Nat::Symmetric,
-            _ => Nat::Firewall,
-        }
     }
 
     /// Up to fifty members at random of those that are here.
@@ -276,9 +261,14 @@ impl<'a> Show<'a> {
             let class = &self.stage.plan.classes[member.class];
             if member.behaviour == Behaviour::SeedSlots {
                 // It forgets what it took and comes back for more, from another address.
-                let class = member.class;
+                let lot = draw(&[self.stage.seed, AGAIN, self.members.len() as u64]);
+                let again = Place {
+                    class: member.class,
+                    joins: now,
+                    nat: roster::nat(class, self.stage.plan.network.nat, lot),
+                };
                 self.leave(at);
-                self.join(class);
+                self.join(again);
             } else if let Some(stays) = class.seeds_for {
                 self.leaving.push((member.done.unwrap_or(now) + stays, at));
             }
@@ -397,4 +387,4 @@ const TOLD_OF: usize = 50;
 /// What a draw is for.
 const TOLD: u64 = 0x5741_0003;
 const EVENT: u64 = 0x5741_0004;
-const NAT: u64 = 0x5741_0005;
+const AGAIN: u64 = 0x5741_0006;
