@@ -36,7 +36,7 @@ pub use crate::net::{
 };
 use crate::{
     compact::Family,
-    dht::{Dht, DhtConfig},
+    dht::{Dht, DhtConfig, IdCheck},
     ids::{InfoHash, PeerId},
     metainfo::{Magnet, Metainfo},
     net::{
@@ -78,6 +78,8 @@ pub struct SessionConfig {
     pub network: Network,
     /// Part in the DHT.
     pub dht: DhtMode,
+    /// What the DHT makes of ids that do not follow from addresses (BEP 42).
+    pub id_check: IdCheck,
     /// Routers, `host:port`. Empty: mainline's public routers, or none on a private network.
     pub bootstrap: Vec<String>,
     /// Upload limit for all torrents, payload bytes per second.
@@ -121,6 +123,7 @@ impl SessionConfig {
             listen,
             network,
             dht: DhtMode::Full,
+            id_check: IdCheck::default(),
             bootstrap: Vec::new(),
             up: None,
             down: None,
@@ -346,6 +349,7 @@ async fn start_dht(
     let saved = saved.unwrap_or_default();
     let mut dht_config = DhtConfig::new(network, Family::of(&socket.local_addr()?));
     dht_config.node_id = saved.id;
+    dht_config.id_check = config.id_check;
     dht_config.read_only = config.dht == DhtMode::ReadOnly;
     let core = Dht::new(dht_config, random(), Instant::now());
     let contacts = bootstrap_contacts(config);

@@ -59,7 +59,7 @@ const ROWS: &[Row] = &[
     Row {
         modules: &["dht"],
         ours: &[],
-        packages: &["lru", "rand", "sha1"],
+        packages: &["crc", "lru", "rand", "sha1"],
         pure: true,
     },
     Row {

@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
-use mainswarm::network::Network;
-use mainswarm_testnet::sim::scenario::{ColdDht, churn, measure_lookups};
+use mainswarm::{ids::InfoHash, network::Network};
+use mainswarm_testnet::sim::{
+    LinkConfig, NodeConfig, WarmStart, World, WorldConfig,
+    scenario::{ColdDht, churn, measure_lookups},
+};
 
 fn seed() -> u64 {
     let seed = std::env::var("MAINSWARM_SEED").ok();
@@ -86,4 +89,48 @@ fn two_nodes_are_a_network() {
     let mut world = ColdDht::new(seed, 2).grow(Duration::from_secs(60));
     let report = measure_lookups(&mut world, seed, 5);
     assert_eq!(report.found, report.lookups, "seed {seed}: {report}");
+}
+
+#[test]
+fn nodes_know_how_large_their_network_is() {
+    let seed = seed();
+    for size in [1_000u32, 10_000] {
+        let mut world = World::new(WorldConfig {
+            seed,
+            links: LinkConfig::internet(),
+            network: Network::Mainline,
+            threads: 2,
+        });
+        for _ in 0..size {
+            world.add_node(NodeConfig {
+                dht: Some(Vec::new()),
+                ..NodeConfig::default()
+            });
+        }
+        world.warm_start(WarmStart::default());
+        let seekers = 20;
+        let error = |world: &World| {
+            let errors = (0..seekers).map(|node| {
+                let dht = world.node(node).dht().expect("a DHT node");
+                let estimate = dht.size_estimate().expect("a full table");
+                assert!(estimate.spread <= 0.5, "{estimate:?}");
+                (estimate.nodes / f64::from(size) - 1.0).abs()
+            });
+            errors.sum::<f64>() / f64::from(seekers)
+        };
+        let before = error(&world);
+        for node in 0..seekers {
+            for key in 0..16u8 {
+                let mut hash = [key; 20];
+                hash[0] = key.wrapping_mul(67) ^ (node as u8).wrapping_mul(151);
+                hash[1] = node as u8;
+                world.get_peers(node, InfoHash::new(hash));
+            }
+        }
+        world.run_for(Duration::from_secs(30));
+        let after = error(&world);
+        println!("seed {seed}: {size} nodes, error {before:.3} by tables, {after:.3} by lookups");
+        assert!(before <= 0.4, "seed {seed}, {size} nodes: {before}");
+        assert!(after <= 0.2, "seed {seed}, {size} nodes: {after}");
+    }
 }

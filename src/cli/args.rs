@@ -7,7 +7,7 @@ use clap::{
     builder::FalseyValueParser, parser::ValueSource,
 };
 use clap_complete::Shell;
-use mainswarm::network::Network;
+use mainswarm::{dht::IdCheck, network::Network};
 
 use super::{
     exit::exit_table,
@@ -193,6 +193,17 @@ pub(super) struct Common {
     )]
     #[arg(help_heading = NETWORK, value_delimiter = ',', value_parser = parse_host_port)]
     pub bootstrap: Vec<String>,
+    /// What to make of DHT nodes whose ids do not follow from their addresses (BEP 42): nothing,
+    /// others come first, or nothing is stored on them
+    #[arg(
+        long,
+        global = true,
+        default_value = "prefer",
+        env = "MAINSWARM_ID_CHECK",
+        hide_env_values = true
+    )]
+    #[arg(help_heading = NETWORK, value_name = "off|prefer|enforce")]
+    pub id_check: IdCheck,
     /// Stay out of the DHT
     #[arg(long, global = true, env = "MAINSWARM_NO_DHT", hide_env_values = true, value_parser = FalseyValueParser::new())]
     #[arg(help_heading = NETWORK, action = ArgAction::SetTrue)]
@@ -262,10 +273,11 @@ const NETWORK: &str = "Network";
 const OUTPUT: &str = "Output";
 
 /// Options of [`Common`] that mean nothing to some commands.
-const NETWORK_OPTIONS: [&str; 8] = [
+const NETWORK_OPTIONS: [&str; 9] = [
     "listen",
     "network",
     "bootstrap",
+    "id_check",
     "no_dht",
     "peer",
     "up",

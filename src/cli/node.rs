@@ -47,6 +47,7 @@ pub(super) async fn start(
     while let Some(listen) = choices.next() {
         let mut config = SessionConfig::new(listen, common.network);
         config.dht = if common.no_dht { DhtMode::Off } else { dht };
+        config.id_check = common.id_check;
         config.bootstrap.clone_from(&common.bootstrap);
         config.up = common.up;
         config.down = common.down;

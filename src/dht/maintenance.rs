@@ -324,6 +324,14 @@ impl Dht {
         }
     }
 
+    /// We have another id, and other neighbours.
+    pub(super) fn on_new_id(&mut self, now: Instant) {
+        if self.maintenance.phase == Phase::Joined {
+            self.maintenance.next_search = now;
+            self.maintenance.fill = Some(self.table.buckets());
+        }
+    }
+
     /// Looks for our own id.
     fn search(&mut self, now: Instant) {
         let nobody = self.table.len() == 0
@@ -398,7 +406,9 @@ impl Dht {
     /// Nodes in the reply to a ping that was a find_node.
     pub(super) fn on_contacts(&mut self, now: Instant, reply: &Reply<'_>) {
         let seconds = self.clock.seconds(now);
+        let own = self.votes.settled();
         let contacts = reply.contacts(self.config.family).take(K);
+        let contacts = contacts.filter(|(_, addr)| own != Some(addr.ip()));
         let wanted = contacts
             .filter(|(id, addr)| self.accepts(addr) && self.table.has_room(id, addr, seconds));
         // Few of the eight, since idle nodes should be quiet.

@@ -13,7 +13,9 @@
 //!
 //! The iterative lookup is `lookup`, a value that is told what happened and says whom to ask; this
 //! file sends what it says. Bootstrap, refreshes and pings are `maintenance`. What lasts between
-//! runs is [`state`]. [BEP 5], [BEP 43] (read-only), the `ip` of [BEP 42], `want` of [BEP 32].
+//! runs is [`state`]. `node_id` binds ids to addresses, `size` tells how large the network is; by
+//! both a lookup knows whom to believe. [BEP 5], [BEP 43] (read-only), [BEP 42], `want` of
+//! [BEP 32].
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 //! [BEP 32]: https://www.bittorrent.org/beps/bep_0032.html
@@ -21,6 +23,7 @@
 //! [BEP 43]: https://www.bittorrent.org/beps/bep_0043.html
 
 pub mod krpc;
+pub mod node_id;
 pub mod state;
 
 mod admission;
@@ -31,6 +34,7 @@ mod outbox;
 mod peer_store;
 mod responder;
 mod routing_table;
+mod size;
 mod tokens;
 mod touch;
 mod transactions;
@@ -41,13 +45,15 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+pub use node_id::IdCheck;
 pub use routing_table::bucket_size;
+pub use size::SizeEstimate;
 pub use types::{
     AnnouncePort, Contact, DhtConfig, DhtEvent, DhtStats, KnownNode, LookupId, LookupStats,
     Transmit,
@@ -60,12 +66,14 @@ use crate::{
 };
 use admission::Admission;
 use krpc::{Body, Message, Method, Query, Reply};
-use lookup::{Goal, Lookup, Owner, Source, Step};
+use lookup::{Goal, Lookup, Owner, Source, Step, Surroundings};
 use maintenance::Maintenance;
 use node::{Clock, Quality, Seconds};
+use node_id::Votes;
 use outbox::Outbox;
 use peer_store::PeerStore;
 use routing_table::{Entry, K, Reached, RoutingTable};
+use size::Sizes;
 use tokens::Tokens;
 use transactions::{Expiry, Purpose, RttEstimate, Transaction, Transactions};
 
@@ -81,6 +89,13 @@ const MAX_EVENTS: usize = 1_024;
 /// Ours: as long after the last reply, silence is the others' fault and not ours.
 const ONLINE: Duration = Duration::from_secs(60);
 
+/// Ours: in a smaller network nothing follows from how close together nodes are.
+const MIN_SIZE: f64 = 4.0 * K as f64;
+
+/// Ours: how many standard deviations the network may be larger or smaller than we think; one
+/// estimate in seven is off by more, and costs a wider search now and then.
+const SIZE_SLACK: f64 = 1.5;
+
 /// One DHT node.
 #[derive(Debug)]
 pub struct Dht {
@@ -95,6 +110,8 @@ pub struct Dht {
     next_lookup: u64,
     tokens: Tokens,
     store: PeerStore,
+    sizes: Sizes,
+    votes: Votes,
     admission: Admission,
     maintenance: Maintenance,
     outbox: Outbox,
@@ -118,18 +135,31 @@ impl Dht {
     /// A node with an empty table.
     pub fn new(config: DhtConfig, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = StdRng::from_seed(seed);
-        let id = config.node_id.unwrap_or_else(|| NodeId::new(rng.random()));
+        let mut id = config.node_id.unwrap_or_else(|| NodeId::new(rng.random()));
         let mainline = config.network == Network::Mainline;
+        let mut votes = Votes::default();
+        if let Some(ip) = config.external_ip.filter(|_| config.binds_ids()) {
+            votes.settle(ip);
+            if !node_id::conforms(&ip, &id) {
+                id = node_id::bind(&ip, id);
+            }
+        }
+        let check = match mainline {
+            true => config.id_check,
+            false => IdCheck::Off,
+        };
         Self {
             id,
             clock: Clock::new(now),
-            table: RoutingTable::new(id, config.wide_table, mainline),
+            table: RoutingTable::new(id, config.wide_table, mainline, check),
             transactions: Transactions::default(),
             rtt: RttEstimate::default(),
             lookups: BTreeMap::new(),
             next_lookup: 0,
             tokens: Tokens::new(now, &mut rng),
             store: PeerStore::new(mainline),
+            sizes: Sizes::default(),
+            votes,
             admission: Admission::new(config.network, config.queries_per_source, now),
             maintenance: Maintenance::new(now),
             outbox: Outbox::default(),
@@ -141,9 +171,22 @@ impl Dht {
         }
     }
 
-    /// Our id.
+    /// Our id. It changes when we learn that our address is another.
     pub fn id(&self) -> NodeId {
         self.id
+    }
+
+    /// The address under which others see us, if most agree on one ([BEP 42]), and how many parts
+    /// of the network have said otherwise since.
+    ///
+    /// [BEP 42]: https://www.bittorrent.org/beps/bep_0042.html
+    pub fn external_ip(&self) -> (Option<IpAddr>, usize) {
+        (self.votes.settled(), self.votes.open())
+    }
+
+    /// How many nodes the network seems to have; `None` while too few are known.
+    pub fn size_estimate(&self) -> Option<SizeEstimate> {
+        self.sizes.estimate(&self.table.neighbours())
     }
 
     /// A datagram arrived.
@@ -164,7 +207,12 @@ impl Dht {
             }
             Body::Reply(_) | Body::BadReply | Body::Error { .. } => {
                 match self.transactions.close(message.tid, &from) {
-                    Some(transaction) => self.on_answer(now, transaction, &message.body),
+                    Some(transaction) => {
+                        if let Some(ip) = message.ip {
+                            self.on_vote(now, &from, ip.ip());
+                        }
+                        self.on_answer(now, transaction, &message.body);
+                    }
                     None => {
                         self.counts.dropped += 1;
                         self.admit(now, &from);
@@ -354,10 +402,13 @@ impl Dht {
         let changed = transaction.id.is_some_and(|id| id != reply.id);
         if changed || reply.id == self.id {
             // Whoever answers under several ids, or mirrors ours, wants a place near every
-            // target: nothing it says counts.
-            self.table.remove_addr(&addr);
-            if reply.id != self.id {
-                self.add_newcomer(now, addr, Reached::Called);
+            // target: nothing it says counts. If it answered under the id that we know it by, it is
+            // not to blame: whoever named it under another lied.
+            if !self.table.knows(&reply.id, &addr) {
+                self.table.remove_addr(&addr);
+                if reply.id != self.id {
+                    self.add_newcomer(now, addr, Reached::Called);
+                }
             }
             return self.on_refusal(now, &addr, transaction.purpose);
         }
@@ -380,6 +431,18 @@ impl Dht {
                 self.on_contacts(now, reply);
             }
             Purpose::Lookup(id) => self.on_lookup_reply(now, id, contact, rtt, reply),
+            Purpose::Probe(id) => {
+                let (family, network) = (self.config.family, self.config.network);
+                let accepts =
+                    |addr: &SocketAddr| Family::of(addr) == family && network.accepts(addr);
+                let own = self.votes.settled();
+                if let Some(lookup) = self.lookups.get_mut(&id) {
+                    let nodes = reply.contacts(family);
+                    let nodes = nodes.filter(|(_, addr)| accepts(addr) && own != Some(addr.ip()));
+                    lookup.on_probe_reply(&self.id, &addr, rtt, nodes);
+                }
+                self.drive(now, id);
+            }
             Purpose::Announce(id) => {
                 if let Some(lookup) = self.lookups.get_mut(&id) {
                     lookup.on_announced(&addr, true);
@@ -431,7 +494,10 @@ impl Dht {
             return;
         };
         let accepts = |addr: &SocketAddr| Family::of(addr) == family && network.accepts(addr);
-        let nodes = reply.contacts(family).filter(|(_, addr)| accepts(addr));
+        // Who knows us by an earlier id of ours names us as somebody else.
+        let own = self.votes.settled();
+        let nodes = reply.contacts(family);
+        let nodes = nodes.filter(|(_, addr)| accepts(addr) && own != Some(addr.ip()));
         if let Some(hops) = lookup.on_reply(&self.id, from, rtt, reply.token, nodes) {
             let peers = match lookup.goal {
                 Goal::Nodes => Vec::new(),
@@ -465,12 +531,13 @@ impl Dht {
 
     /// An answer that is no use, or an error.
     fn on_refusal(&mut self, now: Instant, addr: &SocketAddr, purpose: Purpose) {
-        let (Purpose::Lookup(id) | Purpose::Announce(id)) = purpose else {
+        let (Purpose::Lookup(id) | Purpose::Probe(id) | Purpose::Announce(id)) = purpose else {
             return;
         };
         if let Some(lookup) = self.lookups.get_mut(&id) {
             match purpose {
                 Purpose::Announce(_) => lookup.on_announced(addr, false),
+                Purpose::Probe(_) => lookup.on_probe_failure(addr),
                 _ => lookup.on_failure(addr),
             }
         }
@@ -482,12 +549,13 @@ impl Dht {
             // With so few nodes every one counts, and the loss of one datagram must not lose it.
             self.ping(now, *addr);
         }
-        let (Purpose::Lookup(id) | Purpose::Announce(id)) = purpose else {
+        let (Purpose::Lookup(id) | Purpose::Probe(id) | Purpose::Announce(id)) = purpose else {
             return;
         };
         if let Some(lookup) = self.lookups.get_mut(&id) {
             match purpose {
                 Purpose::Announce(_) => lookup.on_announce_slow(addr),
+                Purpose::Probe(_) => lookup.on_probe_slow(addr),
                 _ => lookup.on_slow(addr),
             }
         }
@@ -512,7 +580,8 @@ impl Dht {
         self.next_lookup += 1;
         let id = LookupId(self.next_lookup);
         let soft = self.rtt.soft_timeout();
-        let mut lookup = Box::new(Lookup::new(target, goal, owner, soft, now));
+        let around = self.surroundings(owner);
+        let mut lookup = Box::new(Lookup::new(target, goal, owner, soft, around, now));
         self.seed(now, &mut lookup);
         if goal != Goal::Nodes {
             // What others announced to us is as good as what they announced elsewhere, and in a
@@ -525,6 +594,51 @@ impl Dht {
         self.lookups.insert(id, lookup);
         self.drive(now, id);
         id
+    }
+
+    /// What a lookup may know of the network.
+    fn surroundings(&self, owner: Owner) -> Surroundings {
+        let estimate = match owner {
+            Owner::User if self.maintenance.is_joined() => self.size_estimate(),
+            Owner::User | Owner::Bootstrap | Owner::Refresh => None,
+        };
+        let size = estimate.map(|size| {
+            let slack = 1.0 + SIZE_SLACK * size.spread;
+            (size.nodes * slack, size.nodes / slack)
+        });
+        let bound_ids = match self.config.id_check {
+            IdCheck::Enforce => self.config.binds_ids(),
+            // While most of the network does not conform, to prefer those who do would only make
+            // searches longer.
+            IdCheck::Prefer => self.config.binds_ids() && self.table.mostly_conforms(),
+            IdCheck::Off => false,
+        };
+        Surroundings {
+            size: size.filter(|(most, _)| *most >= MIN_SIZE),
+            bound_ids,
+            strict: bound_ids && self.config.id_check == IdCheck::Enforce,
+            one_per_subnet: self.config.network == Network::Mainline,
+        }
+    }
+
+    /// Somebody says that this is our address.
+    fn on_vote(&mut self, now: Instant, voter: &SocketAddr, ip: IpAddr) {
+        // A port that is not 0, whichever: the address is what counts.
+        if !self.config.binds_ids() || !self.accepts(&SocketAddr::new(ip, 1)) {
+            return;
+        }
+        let Some(ip) = self.votes.add(&voter.ip(), ip) else {
+            return;
+        };
+        if !node_id::conforms(&ip, &self.id) {
+            // A new id, not the old one with another start: who has followed us must not be able to
+            // do so any longer.
+            self.id = node_id::bind(&ip, NodeId::new(self.rng.random()));
+            self.table.rebase(self.id);
+            self.on_new_id(now);
+        }
+        let id = self.id;
+        self.events.push_back(DhtEvent::AddressLearned { ip, id });
     }
 
     /// Sends all that a lookup wants to send, and ends it when it is over.
@@ -543,6 +657,11 @@ impl Dht {
                         Goal::Peers | Goal::Announce(_) => Method::GetPeers { info_hash },
                     };
                     self.query(now, addr, node, method, Purpose::Lookup(id), Some(soft));
+                }
+                Step::Probe(to, target, soft) => {
+                    let method = Method::FindNode { target };
+                    let purpose = Purpose::Probe(id);
+                    self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
                 }
                 Step::Announce(to, token, soft) => {
                     let port = match lookup.goal {
@@ -568,6 +687,12 @@ impl Dht {
 
     fn on_lookup_done(&mut self, now: Instant, id: LookupId, lookup: &Lookup) {
         let stats = lookup.stats(now);
+        // Our own neighbourhood is in the table.
+        if lookup.owner != Owner::Bootstrap
+            && let Some(eighth) = lookup.farthest_holder()
+        {
+            self.sizes.add(&lookup.target, &eighth);
+        }
         match lookup.owner {
             Owner::User => self.events.push_back(DhtEvent::LookupDone {
                 lookup: id,

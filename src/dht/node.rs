@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::types::Contact;
+use super::{node_id, types::Contact};
 use crate::ids::NodeId;
 
 /// Whole seconds since [`BEFORE_BIRTH`] before the birth of a [`Dht`](super::Dht).
@@ -117,6 +117,11 @@ impl Node {
         self.addr.has_ip(ip)
     }
 
+    /// Whether its id follows from its address (BEP 42).
+    pub(super) fn conforms(&self) -> bool {
+        node_id::conforms(&self.addr.ip(), &self.id)
+    }
+
     pub(super) fn rtt(&self) -> Duration {
         Duration::from_millis(self.rtt_ms.into())
     }
@@ -168,6 +173,13 @@ impl PackedAddr {
         match self {
             Self::V4(ip, port) => SocketAddrV4::new((*ip).into(), *port).into(),
             Self::V6(addr) => (**addr).into(),
+        }
+    }
+
+    fn ip(&self) -> IpAddr {
+        match self {
+            Self::V4(ip, _) => IpAddr::from(*ip),
+            Self::V6(addr) => IpAddr::V6(*addr.ip()),
         }
     }
 

@@ -7,10 +7,13 @@
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
+mod neighbourhood;
+
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use super::{
     node::{Node, QUESTIONABLE_AFTER, Quality, Seconds},
+    node_id::{self, IdCheck},
     types::Contact,
 };
 use crate::ids::NodeId;
@@ -45,6 +48,8 @@ pub(super) struct RoutingTable {
     own: NodeId,
     wide: bool,
     one_per_ip: bool,
+    /// What becomes of nodes whose ids do not follow from their addresses.
+    id_check: IdCheck,
     buckets: Vec<Bucket>,
     /// The nodes of all buckets, bucket by bucket.
     nodes: Vec<Node>,
@@ -94,11 +99,12 @@ pub(super) enum Left {
 }
 
 impl RoutingTable {
-    pub(super) fn new(own: NodeId, wide: bool, one_per_ip: bool) -> Self {
+    pub(super) fn new(own: NodeId, wide: bool, one_per_ip: bool, id_check: IdCheck) -> Self {
         Self {
             own,
             wide,
             one_per_ip,
+            id_check,
             buckets: Vec::new(),
             nodes: Vec::new(),
             spares: Vec::new(),
@@ -207,6 +213,9 @@ impl RoutingTable {
         if self.one_per_ip && self.holds_ip(addr, now) {
             return Entry::Refused;
         }
+        if self.id_check == IdCheck::Enforce && !node_id::conforms(&addr.ip(), &id) {
+            return Entry::Refused;
+        }
         let mut node = Node::new(id, addr, rtt, now);
         node.unconfirmed = reached == Reached::CalledBack;
         self.suspect_at = self.suspect_at.min(node.suspect_at());
@@ -258,12 +267,12 @@ impl RoutingTable {
                 self.split();
                 continue;
             }
-            let bad = |node: &&mut Node| node.quality(now) == Quality::Bad;
-            if let Some(bad) = self.nodes[range].iter_mut().find(bad) {
+            let prefers = self.id_check == IdCheck::Prefer && node.conforms();
+            if let Some(at) = self.worst(range, now, prefers) {
                 let bucket = &mut self.buckets[index];
                 bucket.stalest = bucket.stalest.min(node.seen.max(node.asked));
                 bucket.changed = now;
-                *bad = node;
+                self.nodes[at] = node;
                 return Entry::Added;
             }
             self.add_spare(index, node);
@@ -291,6 +300,16 @@ impl RoutingTable {
         let node = self.nodes.remove(at);
         let index = self.index(&node.id);
         self.buckets[index].len -= 1;
+    }
+
+    /// A node whose place is free for another: a bad one, or the slowest of those whose ids do not
+    /// follow from their addresses, if the other's does and that is preferred.
+    fn worst(&self, range: Range<usize>, now: Seconds, prefers: bool) -> Option<usize> {
+        let at = |at: &usize| &self.nodes[*at];
+        let mut all = range.clone();
+        let bad = all.find(|place| at(place).quality(now) == Quality::Bad);
+        let outsiders = range.filter(|place| prefers && !at(place).conforms());
+        bad.or_else(|| outsiders.max_by_key(|place| at(place).rtt()))
     }
 
     /// Splits the home bucket: who shares one bit more with us moves on.
@@ -663,7 +682,7 @@ mod tests {
 
     fn filled(wide: bool, count: u32) -> (RoutingTable, StdRng) {
         let mut rng = StdRng::from_seed([4; 32]);
-        let mut table = RoutingTable::new(NodeId::new([0; 20]), wide, true);
+        let mut table = RoutingTable::new(NodeId::new([0; 20]), wide, true, IdCheck::Off);
         for n in 0..count {
             table.on_reply(NodeId::new(rng.random()), &addr(n), RTT, Reached::Called, 0);
         }
@@ -724,7 +743,7 @@ mod tests {
 
     #[test]
     fn identity_is_guarded() {
-        let mut table = RoutingTable::new(NodeId::new([0; 20]), false, true);
+        let mut table = RoutingTable::new(NodeId::new([0; 20]), false, true, IdCheck::Off);
         let (one, two) = (NodeId::new([1; 20]), NodeId::new([2; 20]));
         assert_eq!(
             table.on_reply(one, &addr(1), RTT, Reached::Called, 0),

@@ -49,6 +49,8 @@ pub(super) enum Purpose {
     Caller,
     /// For the nodes or peers in the reply.
     Lookup(LookupId),
+    /// For the nodes beside a lookup's target.
+    Probe(LookupId),
     /// To announce at the end of a lookup.
     Announce(LookupId),
 }

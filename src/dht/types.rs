@@ -1,10 +1,11 @@
 //! The values that go into and come out of a [`Dht`](super::Dht).
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
+use super::node_id::IdCheck;
 use crate::{
     compact::Family,
     ids::{InfoHash, NodeId},
@@ -19,8 +20,14 @@ pub struct DhtConfig {
     pub network: Network,
     /// The family of the socket; the other family is another `Dht` (BEP 32).
     pub family: Family,
-    /// The id to take; `None` draws one.
+    /// The id to take; `None` draws one. On Mainline it is replaced when it does not follow from
+    /// our address (BEP 42).
     pub node_id: Option<NodeId>,
+    /// Our address as others see it, if that is known already; else they tell us.
+    pub external_ip: Option<IpAddr>,
+    /// BEP 42: what is made of ids that do not follow from addresses. In a private network, whose
+    /// addresses are exempt, nothing.
+    pub id_check: IdCheck,
     /// BEP 43: send `ro=1`, answer nothing. For short-lived nodes.
     pub read_only: bool,
     /// Whether the buckets far from our id hold 128, 64, 32 and 16 nodes instead of 8: fewer hops
@@ -38,6 +45,8 @@ impl DhtConfig {
             network,
             family,
             node_id: None,
+            external_ip: None,
+            id_check: IdCheck::default(),
             read_only: false,
             wide_table: true,
             queries_per_source: match network {
@@ -45,6 +54,13 @@ impl DhtConfig {
                 Network::Private => 500,
             },
         }
+    }
+}
+
+impl DhtConfig {
+    /// Whether ids are to follow from addresses.
+    pub(super) fn binds_ids(&self) -> bool {
+        self.network == Network::Mainline && self.id_check != IdCheck::Off
     }
 }
 
@@ -108,6 +124,9 @@ pub struct LookupStats {
     /// The length of the chain that led to the first peer: 1 if a node of our own table had it, 0
     /// if we had stored it ourselves.
     pub first_peer_hops: Option<u32>,
+    /// Whether more nodes, or fewer, said to be close to the target than the size of the network
+    /// makes likely: somebody seems to surround it, or to hide who does.
+    pub suspicious: bool,
     /// From start to end, or to now.
     pub elapsed: Duration,
 }
@@ -162,6 +181,13 @@ pub enum DhtEvent {
         asked: usize,
         /// When it will try again.
         retry_at: Instant,
+    },
+    /// Most of those who answer agree that this is our address, and it was not known before.
+    AddressLearned {
+        /// The address.
+        ip: IpAddr,
+        /// Our id, which follows from it and may be new.
+        id: NodeId,
     },
     /// Somebody announced a peer to us and we stored it.
     AnnounceStored {

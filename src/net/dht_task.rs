@@ -390,6 +390,9 @@ impl DhtTask {
                 let wait = retry_at.saturating_duration_since(now);
                 warn!(asked, ?wait, "no DHT contact replied");
             }
+            DhtEvent::AddressLearned { ip, id } => {
+                info!(%ip, %id, "others see us at this address");
+            }
             DhtEvent::AnnounceStored { info_hash, peer } => {
                 trace!(%info_hash, %peer, "announce stored");
             }

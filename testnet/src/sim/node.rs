@@ -18,7 +18,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use mainswarm::{
     compact::Family,
-    dht::{AnnouncePort, Contact, Dht, DhtConfig, KnownNode, LookupId},
+    dht::{AnnouncePort, Contact, Dht, DhtConfig, IdCheck, KnownNode, LookupId},
     ids::{InfoHash, NodeId, PeerId},
     torrent::{
         CandidateSource, Direction, PeerKey, PeerMisbehaved, Source, StorageDone, Torrent,
@@ -52,6 +52,10 @@ pub struct NodeConfig {
     pub saved: Vec<Contact>,
     /// The id of the DHT node; `None` draws one.
     pub node_id: Option<NodeId>,
+    /// What it makes of ids that do not follow from addresses.
+    pub id_check: IdCheck,
+    /// Whether it knows its address from an earlier run, and so has the id that follows from it.
+    pub knows_address: bool,
     /// Whether the far buckets of the routing table are large, as in a node of the command.
     pub wide_table: bool,
     /// What stands between it and the others.
@@ -70,6 +74,8 @@ impl Default for NodeConfig {
             read_only: false,
             saved: Vec::new(),
             node_id: None,
+            id_check: IdCheck::default(),
+            knows_address: true,
             wide_table: true,
             nat: Nat::Open,
             up: None,
@@ -246,6 +252,9 @@ impl Node {
             let mut dht = DhtConfig::new(medium.network(), Family::V4);
             dht.read_only = config.read_only;
             dht.node_id = config.node_id;
+            dht.id_check = config.id_check;
+            let own = medium.addresses.of(index).ip();
+            dht.external_ip = config.knows_address.then_some(own);
             dht.wide_table = config.wide_table;
             let seed = seed_bytes(&[medium.seed, u64::from(index), DHT_CORE]);
             let mut core = Dht::new(dht, seed, now);
