@@ -144,11 +144,11 @@ pub const FIGURES: &[(&str, &str)] = &[
     ),
     (
         "flagged",
-        "share of lookups whose 8 closest are too close together for what tables say of its size",
+        "share of lookups whose seekers saw more or fewer nodes near the target than there can be",
     ),
     (
         "flagged_falsely",
-        "the same of lookups for keys that nobody announced or attacks",
+        "the same of lookups for keys that nobody announced, attacks or names peers of",
     ),
     (
         "size_error",

@@ -1,14 +1,17 @@
 //! Where a plan's attackers sit.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use mainswarm::ids::{InfoHash, NodeId};
+use mainswarm::{
+    dht::node_id,
+    ids::{InfoHash, NodeId},
+};
 
 use crate::{
     scenario::{AttackKind, AttackPlan},
     sim::{
         World,
-        adversary::{Attacker, Gang, Nobody, bound_id},
+        adversary::{Attacker, Gang, Nobody},
         hash::seed_bytes,
     },
 };
@@ -72,12 +75,13 @@ fn surround(
         }
         let mut best: Vec<(NodeId, u32)> = (0..attack.addresses)
             .flat_map(|n| (0..8).map(move |choice| (n, choice)))
-            .filter_map(|(n, choice)| {
+            .map(|(n, choice)| {
                 let random = seed_bytes(&[seed, SYBIL, at as u64, n.into()]);
                 let wish = next_to(&target, random);
                 let mut wish = *wish.as_bytes();
                 wish[19] = wish[19] & !7 | choice;
-                Some((bound_at(world.addr(from + n), &NodeId::new(wish))?, n))
+                let ip = world.addr(from + n).ip();
+                (node_id::bind(&ip, NodeId::new(wish)), n)
             })
             .collect();
         best.sort_unstable_by_key(|(id, _)| target.distance(id));
@@ -97,15 +101,8 @@ fn surround(
 
 fn bound(attack: &AttackPlan, addr: SocketAddr, id: NodeId) -> NodeId {
     match attack.ids_bound {
-        true => bound_at(addr, &id).unwrap_or(id),
+        true => node_id::bind(&addr.ip(), id),
         false => id,
-    }
-}
-
-fn bound_at(addr: SocketAddr, wish: &NodeId) -> Option<NodeId> {
-    match addr.ip() {
-        IpAddr::V4(ip) => Some(bound_id(ip, wish)),
-        IpAddr::V6(_) => None,
     }
 }
 

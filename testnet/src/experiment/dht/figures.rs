@@ -321,8 +321,8 @@ fn newcomers(lab: &Lab<'_>, run: &mut Run) {
     set_some(run, "joined_cached", groups(true, None));
 }
 
-/// What the eight closest responders of lookups say about the number of nodes, and where they are
-/// closer together than that allows.
+/// What the eight closest responders of lookups say about the number of nodes, and which lookups
+/// found more or fewer close to their targets than that allows.
 fn density(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     let records = lab.world.lookups();
     let probes: Vec<f64> = lab
@@ -348,36 +348,17 @@ fn density(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     if !lab.churns() && lab.plan.attack.is_none() {
         set_some(run, "size_error", mean(&errors));
     }
-    // A lookup that is led astray says nothing of the size. A node's own neighbours have all
-    // answered it, and the median of a few dozen nodes tells the size well, whoever has moved in
-    // next to some of them.
-    let sample = lab.people.sample(64, &[lab.seed, OCCUPANCY]);
-    let near = sample
-        .iter()
-        .filter_map(|node| eighth_neighbour(lab, *node));
-    let near = sorted(near);
-    let Some(median) = near.get(near.len() / 2) else {
-        return;
+    let flagged = |record: &LookupRecord| {
+        let stats = record.done?;
+        Some(f64::from(u8::from(stats.suspicious)))
     };
-    let size = EIGHTH_MEDIAN / median;
-    let flagged = |far: &f64| f64::from(u8::from(size * far < TOO_DENSE));
-    let eighths = judged.iter().filter_map(|one| eighth(one.record));
-    let seen: Vec<f64> = eighths.map(|far| flagged(&far)).collect();
-    set_some(run, "flagged", mean(&seen));
-    let falsely: Vec<f64> = probes.iter().map(flagged).collect();
-    set_some(run, "flagged_falsely", mean(&falsely));
-}
-
-/// How far a node's eighth closest contact is from it, as a share of the key space.
-fn eighth_neighbour(lab: &Lab<'_>, node: u32) -> Option<f64> {
-    let dht = lab.world.node(node).dht()?;
-    let own = dht.id();
-    let mut near: Vec<f64> = dht
-        .table()
-        .filter_map(|contact| share(&own, &contact.id))
-        .collect();
-    near.sort_by(f64::total_cmp);
-    near.get(HOLDERS - 1).copied()
+    let seen = judged.iter().filter_map(|one| flagged(one.record));
+    set_some(run, "flagged", mean(&seen.collect::<Vec<f64>>()));
+    // Nobody announced these keys: whoever was told of peers met a liar, and may well say so.
+    let probes = lab.notes.probes.iter().map(|probe| &records[*probe]);
+    let unharmed = probes.filter(|record| record.peers.is_empty());
+    let falsely = unharmed.filter_map(flagged);
+    set_some(run, "flagged_falsely", mean(&falsely.collect::<Vec<f64>>()));
 }
 
 /// How far the eighth responder is from the target, as a share of the key space.
@@ -410,25 +391,5 @@ fn set_some(run: &mut Run, figure: &str, value: Option<f64>) {
 const MINUTE: Duration = Duration::from_secs(60);
 /// A network should be whole again after a quarter of an hour.
 const RECOVERED: Duration = Duration::from_secs(15 * 60);
-/// How many nodes are to be expected within the median distance of the eighth.
-const EIGHTH_MEDIAN: f64 = 7.67;
-/// Eight nodes where so many are expected: chance does that to one lookup in a thousand.
-const TOO_DENSE: f64 = 2.0;
 /// What a draw is for.
 const OCCUPANCY: u64 = 131;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn eight_where_two_are_expected_are_one_in_a_thousand() {
-        // 1 - sum of the Poisson distribution of mean 2 up to 7.
-        let (mut term, mut below) = ((-TOO_DENSE).exp(), 0.0);
-        for n in 1..=HOLDERS {
-            below += term;
-            term *= TOO_DENSE / n as f64;
-        }
-        assert!((0.0009..0.0013).contains(&(1.0 - below)), "{}", 1.0 - below);
-    }
-}

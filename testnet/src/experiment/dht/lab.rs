@@ -5,7 +5,7 @@ mod samples;
 use std::{net::SocketAddr, time::Duration};
 
 use mainswarm::{
-    dht::Contact,
+    dht::{Contact, IdCheck},
     ids::{InfoHash, NodeId},
     network::Network,
 };
@@ -182,8 +182,15 @@ impl<'a> Lab<'a> {
     }
 
     fn node_config(&self) -> NodeConfig {
+        // Where attackers may make ids up, nobody checks them.
+        let attack = self.plan.attack.as_ref();
+        let id_check = match attack.is_some_and(|attack| !attack.ids_bound) {
+            true => IdCheck::Off,
+            false => IdCheck::Prefer,
+        };
         NodeConfig {
             dht: Some(Vec::new()),
+            id_check,
             wide_table: self.dht.wide_tables,
             ..NodeConfig::default()
         }

@@ -182,12 +182,20 @@ fn attackers_are_met_and_sybils_are_flagged() {
         "{:?}",
         colluders.figures
     );
+    let forgers = AttackPlan {
+        kind: AttackKind::Forge,
+        share: 0.2,
+        ..AttackPlan::default()
+    };
+    let forgers = attacked(forgers, 30);
+    assert!(figure(&forgers, "success") >= 0.9, "{:?}", forgers.figures);
     // Few keys, or most of the network would be Sybils.
     let sybils = AttackPlan {
         kind: AttackKind::Eclipse,
         ..AttackPlan::default()
     };
     let sybils = attacked(sybils, 3);
+    assert!(figure(&sybils, "success") >= 0.9, "{:?}", sybils.figures);
     assert!(figure(&sybils, "flagged") >= 0.95, "{:?}", sybils.figures);
     assert!(
         figure(&sybils, "flagged_falsely") <= 0.1,

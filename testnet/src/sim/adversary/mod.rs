@@ -6,8 +6,6 @@
 //! their places in routing tables; what they do to somebody who looks for peers or announces one is
 //! their [`AttackAnswer`].
 
-mod bound;
-
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -18,8 +16,6 @@ use mainswarm::{
     dht::krpc::{self, Body, Message, Method, Query, Reply, Values},
     ids::NodeId,
 };
-
-pub use bound::bound_id;
 
 use super::{
     actor::{Actor, ActorContext},
