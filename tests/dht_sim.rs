@@ -26,6 +26,11 @@ fn a_thousand_nodes_join_one_router_and_find_every_announce() {
     let young = measure_lookups(&mut world, seed, 200);
     println!("seed {seed}, young: {young}");
     assert_eq!(young.found, young.lookups, "seed {seed}: {young}");
+    // A table that does not know the network's size yet must not see an attack in every lookup.
+    assert!(
+        young.queries.0 <= 20.0 && young.announced <= 10.0,
+        "seed {seed}: {young}"
+    );
 
     // Once every table has been refreshed (BEP 5: after 15 minutes), everything is found.
     world.run_until(Duration::from_secs(25 * 60));
