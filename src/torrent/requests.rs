@@ -63,7 +63,7 @@ impl Pieces {
             return blocks;
         };
         let fits = |piece: PieceIndex| has.get(piece.0) && peer.may_be_asked(now, piece);
-        let trust = self.trust(turn, blame);
+        let trust = self.trust(now, turn, blame);
         let most = if trust == Trust::Proven {
             usize::MAX
         } else {
@@ -179,18 +179,23 @@ impl Pieces {
     }
 
     /// What a peer may be trusted with.
-    fn trust(&self, turn: &Turn<'_>, blame: &Blame) -> Trust {
+    fn trust(&self, now: Instant, turn: &Turn<'_>, blame: &Blame) -> Trust {
         let Turn { key, peer, .. } = *turn;
         let suspect = blame.suspects(key, peer.listen_addr.unwrap_or(peer.addr));
         if peer.proven && !suspect {
             return Trust::Proven;
         }
+        // Who has given its part must not idle because somebody else does not.
+        let waited = |at: Instant| now.saturating_duration_since(at);
+        let waits = peer
+            .last_received
+            .is_some_and(|at| waited(at) < PART_PATIENCE);
         let mut shared = self
             .progress
             .partials()
             .filter(|(_, partial)| !partial.is_owned_by(key));
         let part = shared
-            .find(|(piece, _)| peer.pipeline.asks_for(*piece) || blame.gave(*piece, key))
+            .find(|(piece, _)| peer.pipeline.asks_for(*piece) || waits && blame.gave(*piece, key))
             .map(|(piece, _)| piece);
         match suspect || self.progress.owned_by_others(key) < MAX_ALONE {
             true => Trust::Alone(part),
@@ -213,6 +218,9 @@ impl Pieces {
 /// Ours: pieces that strangers may each be giving alone. With more of them a slow line would work
 /// on too many at once, and none would be done.
 const MAX_ALONE: usize = 4;
+
+/// Ours: how long a stranger that gave its part of a piece waits for the others' parts.
+const PART_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a peer may be asked for until it has shown whether its blocks are right. A liar is to spoil
 /// one piece, so it gets pieces of its own, and a part in one that others give too: `Some` if it has
