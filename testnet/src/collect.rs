@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::{
     live::figures::{self, Member},
-    outcome::{CaseOutcome, Outcome, Run},
+    outcome::{CaseOutcome, Outcome, Run, VERSION},
     runner::judge::judge,
     scenario::{Case, Engine, Plan, Scenario},
 };
@@ -374,6 +374,8 @@ fn outcome(scenario: &Scenario, case: &Case, run: Run) -> Outcome {
         left: 0,
         engine: Engine::Live.name().into(),
         parameters: scenario.parameters.clone(),
+        defaults: scenario.defaults.clone(),
+        version: VERSION.into(),
         notes,
         cases,
         verdicts: judged.verdicts,

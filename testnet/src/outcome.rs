@@ -204,6 +204,12 @@ pub struct Outcome {
     pub engine: String,
     /// What was run, as the file writes it: (key, value), for captions.
     pub parameters: Vec<(String, String)>,
+    /// What the file leaves out, and what it is then.
+    #[serde(default)]
+    pub defaults: Vec<(String, String)>,
+    /// The program and its version.
+    #[serde(default)]
+    pub version: String,
     /// What makes the figures honest, one sentence each: how the choker was scaled, at which layer
     /// rates were limited, whether tables were warm.
     pub notes: Vec<String>,
@@ -234,6 +240,9 @@ impl Outcome {
         kept
     }
 }
+
+/// What runs are made by.
+pub const VERSION: &str = concat!("mainswarm-testnet ", env!("CARGO_PKG_VERSION"));
 
 const MOST_POINTS: usize = 500;
 const FEWEST_POINTS: usize = 50;

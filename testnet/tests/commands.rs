@@ -88,7 +88,16 @@ fn what_is_wrong_is_said_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = SWARM.replace("pieces = 32", "peices = 32");
     fs::write(folder.path().join("mine.toml"), wrong).unwrap();
-    let rows: [(&[&str], &str); 8] = [
+    fs::write(folder.path().join("right.toml"), SWARM).unwrap();
+    let rows: [(&[&str], &str); 10] = [
+        (
+            &["run", "right.toml", "--set", "class.peer.count=0"],
+            "nobody in this swarm wants the file",
+        ),
+        (
+            &["run", "right.toml", "--netns"],
+            "--netns is for real sockets; add --engine live",
+        ),
         (
             &["run", "mine.toml"],
             "mine.toml:7:1: unknown key of [swarm] `peices`; did you mean `pieces`?",
@@ -176,6 +185,39 @@ fn a_run_says_its_points_and_its_gates_and_can_be_replayed() {
 
     let saved = folder.path().join("out/outcome.json");
     let mut outcome: Value = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
+    assert!(
+        outcome["version"]
+            .as_str()
+            .unwrap()
+            .starts_with("mainswarm-testnet ")
+    );
+    let default = serde_json::json!(["network.loss", "0"]);
+    let defaults = outcome["defaults"].as_array().unwrap();
+    assert!(defaults.contains(&default), "{defaults:?}");
+    // A figure that somebody has changed is no figure of this run.
+    outcome["cases"][0]["runs"][0]["figures"]["ratio"] = 1.0.into();
+    fs::write(&saved, outcome.to_string()).unwrap();
+    let forged = testnet(folder.path(), &["replay", "out"]);
+    assert_eq!(forged.status.code(), Some(5));
+    assert!(
+        stdout(&forged).contains("ratio 1 then"),
+        "{}",
+        stdout(&forged)
+    );
+    assert!(stdout(&forged).contains("not identical: 3 of 4 runs"));
+    outcome["cases"][0]["runs"] = Value::Array(Vec::new());
+    let real = outcome["cases"][1]["runs"].take();
+    outcome["cases"][1]["runs"] = Value::Array(Vec::new());
+    fs::write(&saved, outcome.to_string()).unwrap();
+    let empty = testnet(folder.path(), &["replay", "out"]);
+    assert_eq!(empty.status.code(), Some(2));
+    assert!(
+        stderr(&empty).contains("holds no run"),
+        "{}",
+        stderr(&empty)
+    );
+
+    outcome["cases"][1]["runs"] = real;
     outcome["cases"][1]["runs"][0]["cost"]["trace"] = "0123456789abcdef".into();
     fs::write(&saved, outcome.to_string()).unwrap();
     let differs = testnet(
@@ -188,7 +230,37 @@ fn a_run_says_its_points_and_its_gates_and_can_be_replayed() {
         said.contains("differs: class.peer.count = 4, seed 1"),
         "{said}"
     );
-    assert!(said.contains("not identical: 3 of 4 runs"), "{said}");
+    assert!(said.contains("not identical: 1 of 2 runs"), "{said}");
+}
+
+#[test]
+fn an_export_replaces_exports_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = SWARM.replace("[2, 4]", "[2]");
+    fs::write(
+        folder.path().join("mine.toml"),
+        one.replace("= 4 }", "= 2 }"),
+    )
+    .unwrap();
+    let theirs = folder.path().join("out/compose.yaml");
+    fs::create_dir(folder.path().join("out")).unwrap();
+    fs::write(&theirs, "services:\n  theirs: {}\n").unwrap();
+    let line = ["export", "mine.toml", "--to", "compose", "-o", "out"];
+    let refused = testnet(folder.path(), &line);
+    assert_eq!(refused.status.code(), Some(8), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("compose.yaml is not of an export"));
+    assert!(fs::read_to_string(&theirs).unwrap().contains("theirs"));
+    let mut names = fs::read_dir(folder.path().join("out")).unwrap();
+    assert!(
+        names.next().is_some() && names.next().is_none(),
+        "all or nothing"
+    );
+
+    fs::remove_file(&theirs).unwrap();
+    for _ in 0..2 {
+        let written = testnet(folder.path(), &line);
+        assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    }
 }
 
 #[test]

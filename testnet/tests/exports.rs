@@ -81,6 +81,7 @@ fn scenario(name: &str, plan: Plan) -> Scenario {
         seeds: 1,
         live: true,
         parameters: Vec::new(),
+        defaults: Vec::new(),
         cases: vec![Case {
             settings: Vec::new(),
             plan,

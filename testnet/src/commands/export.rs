@@ -106,7 +106,9 @@ pub(crate) fn export(args: &ExportArgs) -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-        Err(error @ export::ExportError::Write { .. }) => fail(&error, DISK),
+        Err(error @ (export::ExportError::Write { .. } | export::ExportError::Foreign(_))) => {
+            fail(&error, DISK)
+        }
         Err(error) => fail(&error, USAGE),
     }
 }

@@ -171,6 +171,12 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return fail(&error, USAGE),
     };
     let job = args.job(source);
+    if !args.is_live()
+        && let Some(flag) = job.flags().first()
+    {
+        let error = format!("{flag} is for real sockets; add --engine live, or take it away");
+        return fail(&error, USAGE);
+    }
     if let Some(dir) = &args.batch.report
         && let Err(error) = report::prepare(dir, report::PAGE)
     {
@@ -185,10 +191,16 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         true => lines.finish() && gate_lines(&done),
         false => print_line(text(&done).trim_end()),
     };
-    if let Some(dir) = &args.batch.report
-        && let Err(code) = write_report(&done.finished.outcome, &job.source, dir, args.batch.json)
-    {
-        return code;
+    if let Some(dir) = &args.batch.report {
+        let outcome = &done.finished.outcome;
+        let dir = match outcome.left > 0 && holds_all(dir) {
+            // Hours of runs are not to be lost for a part of them.
+            true => interrupted_beside(dir),
+            false => dir.clone(),
+        };
+        if let Err(code) = write_report(outcome, &job.source, &dir, args.batch.json) {
+            return code;
+        }
     }
     if !printed {
         return ExitCode::FAILURE;
@@ -345,12 +357,28 @@ impl Done {
         } else if !self.finished.holds() {
             ExitCode::from(GATE_FAILED)
         } else if self.finished.judged_nothing() {
-            eprintln!("testnet: no gate could be judged; the notes say why");
+            eprintln!("testnet: no gate could be judged:");
+            for note in &self.finished.outcome.notes {
+                eprintln!("  {note}");
+            }
             ExitCode::from(NOT_JUDGED)
         } else {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Whether a folder holds a report of which no run was left out.
+fn holds_all(dir: &Path) -> bool {
+    let text = fs::read_to_string(dir.join("outcome.json")).unwrap_or_default();
+    serde_json::from_str::<Outcome>(&text).is_ok_and(|outcome| outcome.left == 0)
+}
+
+/// Where the report of an interrupted batch goes when a whole one is in its place.
+fn interrupted_beside(dir: &Path) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push("-interrupted");
+    dir.with_file_name(name)
 }
 
 /// The page, and the scenario beside it so that a replay needs nothing else.
@@ -398,12 +426,10 @@ pub(super) fn json(done: &Done) -> bool {
     lines.iter().all(|line| print_line(&line.to_string())) && gate_lines(done)
 }
 
-/// Each gate on a line; none if not all was run.
+/// Each gate on a line; all are `not run` if not all was run.
 pub(super) fn gate_lines(done: &Done) -> bool {
-    let outcome = &done.finished.outcome;
-    let gates = lines::gates(outcome).into_iter();
-    let mut gates = gates.filter(|_| outcome.left == 0);
-    gates.all(|line| print_line(&line.to_string()))
+    let gates = lines::gates(&done.finished.outcome);
+    gates.into_iter().all(|line| print_line(&line.to_string()))
 }
 
 /// What a person reads.
@@ -526,4 +552,28 @@ pub(super) fn cost(outcome: &Outcome) -> String {
         events as f64 / 1e6 / running.max(1e-9),
         lines::trace(outcome)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_runs_does_not_take_the_place_of_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = dir.path().join("out");
+        fs::create_dir(&report).unwrap();
+        assert!(!holds_all(&report));
+        for (left, whole) in [(3, false), (0, true)] {
+            let outcome = Outcome {
+                left,
+                ..Outcome::default()
+            };
+            let json = serde_json::to_vec(&outcome).unwrap();
+            fs::write(report.join("outcome.json"), json).unwrap();
+            assert_eq!(holds_all(&report), whole);
+        }
+        let beside = interrupted_beside(&report);
+        assert_eq!(beside, dir.path().join("out-interrupted"));
+    }
 }

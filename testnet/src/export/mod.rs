@@ -61,6 +61,9 @@ pub enum ExportError {
         /// What to do.
         remedy: String,
     },
+    /// A file of that name is there and no export wrote it.
+    #[error("{} is not of an export and would be lost; choose an empty folder with -o", .0.display())]
+    Foreign(PathBuf),
     /// A file could not be written.
     #[error("cannot write {path}: {source}; choose another folder with -o")]
     Write {
@@ -99,6 +102,13 @@ pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<Path
         };
         all.push((folder, files));
     }
+    let theirs = all.iter().flat_map(|(folder, files)| {
+        let theirs = files.iter().map(|(name, text)| (folder.join(name), text));
+        theirs.filter(|(path, text)| is_foreign(path, text))
+    });
+    if let Some((path, _)) = theirs.into_iter().next() {
+        return Err(ExportError::Foreign(path));
+    }
     for (folder, files) in all {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -112,6 +122,17 @@ pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<Path
         }
     }
     Ok(written)
+}
+
+/// Whether a file is there that no export wrote: ours of one name begin alike.
+fn is_foreign(path: &Path, ours: &str) -> bool {
+    let Ok(there) = fs::read(path) else {
+        return path.exists();
+    };
+    let there = String::from_utf8_lossy(&there);
+    // The first line may hold a title, or what every script begins with; the second is the same in
+    // all that are of a kind.
+    there.lines().nth(1) != ours.lines().nth(1)
 }
 
 /// A name of lower-case letters, digits and dashes.

@@ -84,6 +84,7 @@ pub(super) fn scenario(outcome: &Outcome, figures: &[Figure]) -> String {
         );
     }
     parameters(&mut out, &outcome.parameters);
+    defaults(&mut out, outcome);
     notes(&mut out, &outcome.notes);
     if !figures.is_empty() {
         out.push_str("<h2>Figures</h2>\n");
@@ -273,6 +274,23 @@ fn parameters(out: &mut String, parameters: &[(String, String)]) {
     table(out, &["parameter", "value"], &rows);
 }
 
+/// What holds although the file does not say it, folded away, and what ran it.
+fn defaults(out: &mut String, outcome: &Outcome) {
+    if !outcome.defaults.is_empty() {
+        let row = |(key, value): &(String, String)| {
+            let (key, value) = (escape(key), escape(value));
+            format!("<tr><td><code>{key}</code></td><td><code>{value}</code></td></tr>\n")
+        };
+        let rows: String = outcome.defaults.iter().map(row).collect();
+        out.push_str("<details><summary>Defaults of what the file does not say</summary>\n");
+        table(out, &["parameter", "value"], &rows);
+        out.push_str("</details>\n");
+    }
+    if !outcome.version.is_empty() {
+        let _ = writeln!(out, "<p>Run by {}.</p>", escape(&outcome.version));
+    }
+}
+
 /// More rows are folded away.
 const SHORT: usize = 12;
 
@@ -356,7 +374,9 @@ pub(super) fn again(out: &mut String, command: &str) {
         let command = escape(command);
         let _ = writeln!(
             out,
-            "<h2>Run it again</h2>\n<pre><code>{command}</code></pre>"
+            "<h2>Run it again</h2>\n<pre><code>{command}</code></pre>\n<p>The scenario is kept \
+             beside this page; <code>testnet replay</code> on this folder says whether the same \
+             comes out.</p>"
         );
     }
 }

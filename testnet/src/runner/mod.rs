@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     experiment::Progress,
-    outcome::{CaseOutcome, Outcome, Run},
+    outcome::{CaseOutcome, Outcome, Run, VERSION},
     scenario::{Case, Engine, Scenario},
 };
 
@@ -265,6 +265,8 @@ fn gather(scenario: &Scenario, order: &Order, results: impl Iterator<Item = Give
             left,
             engine: order.engine.name().into(),
             parameters: scenario.parameters.clone(),
+            defaults: scenario.defaults.clone(),
+            version: VERSION.into(),
             notes,
             cases,
             verdicts: judged.verdicts,

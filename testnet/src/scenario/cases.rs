@@ -107,6 +107,26 @@ impl<'d> Values<'d> {
             .collect()
     }
 
+    /// What the file leaves out, as it would write it; nothing of tables that it does not have.
+    pub(super) fn defaults(&self) -> Vec<(String, String)> {
+        let varied = self.varied();
+        let mut defaults = Vec::new();
+        let tables = self.document.tables.iter().map(|(table, _)| table.as_str());
+        let others = tables.filter(|table| *table != "network");
+        for table in std::iter::once("network").chain(others) {
+            let section = table.split('.').next().and_then(Section::named);
+            let section = section.filter(|section| *section != Section::Event);
+            for key in section.map(Section::keys).unwrap_or_default() {
+                let path = format!("{table}.{}", key.name);
+                let said = self.base.contains_key(&path) || varied.contains(path.as_str());
+                if !said && !key.default.is_empty() {
+                    defaults.push((path, key.default.to_string()));
+                }
+            }
+        }
+        defaults
+    }
+
     /// The one path that is meant.
     pub(super) fn resolve(&self, written: &str) -> Result<String, Wrong> {
         let known = self.paths();

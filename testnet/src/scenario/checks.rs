@@ -118,6 +118,14 @@ impl Chosen<'_> {
                 "add [class.seed] with `count = 1` and `has = \"everything\"`",
             );
         }
+        for class in &plan.classes {
+            if class.join_at >= swarm.limit {
+                let what = format!("class `{}` comes when the run has ended", class.name);
+                let key = format!("class.{}.join_at", class.name);
+                let remedy = "write an earlier `join_at`, or a longer `swarm.limit`";
+                return self.wrong(&key, &what, remedy);
+            }
+        }
         let members: usize = plan.classes.iter().map(|class| class.count).sum();
         if members > MOST_MEMBERS {
             let largest = plan.classes.iter().max_by_key(|class| class.count);

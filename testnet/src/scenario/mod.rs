@@ -43,6 +43,8 @@ pub struct Scenario {
     pub live: bool,
     /// What does not vary, as the file writes it: (key, value).
     pub parameters: Vec<(String, String)>,
+    /// What the file leaves out, and what it is then.
+    pub defaults: Vec<(String, String)>,
     /// The plans: one for each combination of what varies.
     pub cases: Vec<Case>,
     /// What must come out.
@@ -122,7 +124,13 @@ pub struct Choice {
 pub fn parse(name: &str, file: &str, text: &str, choice: &Choice) -> Result<Scenario, FileError> {
     let document = Document::parse(file, text)?;
     let written = Values::new(&document)?;
-    written.cases()?;
+    // A case without peers among others is a figure's origin.
+    let fetches = written
+        .cases()?
+        .iter()
+        .map(|case| !nobody_fetches(&case.plan))
+        .collect::<Vec<_>>();
+    let has_origin = fetches.contains(&true) && fetches.contains(&false);
     let gates = gates::read(&document, &written)?;
     for table in [Some(&document.quick), document.live.as_ref()] {
         let mut variant = written.clone();
@@ -163,6 +171,14 @@ pub fn parse(name: &str, file: &str, text: &str, choice: &Choice) -> Result<Scen
         let wrong = Wrong::new("a scenario without a title", "add `title = \"...\"` on top");
         return Err(document.at_start(wrong));
     };
+    let cases = values.cases()?;
+    if !has_origin && cases.iter().all(|case| nobody_fetches(&case.plan)) {
+        let wrong = Wrong::new(
+            "nobody in this swarm wants the file: there is nothing to measure",
+            "give a class that does not have everything a `count`, `share` or `arrivals`",
+        );
+        return Err(document.at_start(wrong));
+    }
     Ok(Scenario {
         name: name.into(),
         id: head("id"),
@@ -172,9 +188,19 @@ pub fn parse(name: &str, file: &str, text: &str, choice: &Choice) -> Result<Scen
         seeds: seeds(&document, &values)?,
         live: document.live.is_some(),
         parameters: values.parameters(),
-        cases: values.cases()?,
+        defaults: values.defaults(),
+        cases,
         gates,
     })
+}
+
+/// Whether a swarm has none that wants the file.
+fn nobody_fetches(plan: &Plan) -> bool {
+    let comes = |class: &Class| {
+        class.count > 0 || class.arrivals.is_some() || class.share.is_some_and(|share| share > 0.0)
+    };
+    let mut classes = plan.classes.iter().filter(|class| !class.complete);
+    plan.swarm.is_some() && plan.dht.is_none() && !classes.any(comes)
 }
 
 /// Enough for a median and a spread.

@@ -220,6 +220,12 @@ fn wrong_files_say_where_and_what_to_do() {
         ),
         ("\"100s\"", "\"soon\"", "it takes a duration, 1s to"),
         ("\"100s\"", "100", "it takes a duration"),
+        ("\"100s\"", "\"5M\"", "it takes a duration"),
+        (
+            "up = \"1x\"",
+            "up = \"1x\"\njoin_at = \"25h\"",
+            "class `peer` comes when the run has ended",
+        ),
         (
             "\"20ms\"",
             "\"geo5\"",

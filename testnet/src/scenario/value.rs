@@ -300,6 +300,8 @@ pub(super) const YEAR: f64 = 366.0 * 24.0 * 3600.0;
 /// `"10min"`, or a bare 0.
 fn duration(value: &Value) -> Option<Duration> {
     match value {
+        // A capital M would be a month, and who writes it thinks of minutes or of mega.
+        Value::Text(text) if text.contains('M') => None,
         Value::Text(text) => humantime::parse_duration(text).ok(),
         Value::Whole(0) => Some(Duration::ZERO),
         _ => None,

@@ -8,7 +8,7 @@
 use std::{ops::Range, thread, time::Duration};
 
 use mainswarm::{
-    dht::{Contact, KnownNode, bucket_size},
+    dht::{Contact, KnownNode, bucket_size, node_id},
     ids::NodeId,
 };
 
@@ -81,10 +81,11 @@ impl World {
         people.extend((0..count).map(|at| {
             let mut id = [0; 20];
             id.copy_from_slice(&seed_bytes(&[seed, DEAD, u64::from(at)])[..20]);
-            Person {
-                id: NodeId::new(id),
-                node: MAX_NODES - 1 - at,
-            }
+            let node = MAX_NODES - 1 - at;
+            // Their ids followed from their addresses, as those of the living do: nobody can tell
+            // who is dead without asking.
+            let id = node_id::bind(&self.addr(node).ip(), NodeId::new(id));
+            Person { id, node }
         }));
         people.sort_unstable_by_key(|person| person.id);
         people
