@@ -3,7 +3,7 @@
 //! The first 21 bits of an id follow from its node's IP address and three bits of the last byte:
 //! an address leaves a choice of eight places in the key space. [`bind`] makes such an id,
 //! [`conforms`] checks one. Which address we have ourselves others tell us, in the `ip` of their
-//! replies; [`Votes`] believes the majority of ten parts of the network. What follows from an id
+//! replies; the majority of ten parts of the network is believed. What follows from an id
 //! that does not conform is an [`IdCheck`]; nobody is refused service for it.
 //!
 //! [BEP 42]: https://www.bittorrent.org/beps/bep_0042.html
