@@ -191,7 +191,7 @@ fn a_run_says_its_points_and_its_gates_and_can_be_replayed() {
             .unwrap()
             .starts_with("mainswarm-testnet ")
     );
-    let default = serde_json::json!(["network.loss", "0"]);
+    let default = serde_json::json!(["network.loss", "0.01"]);
     let defaults = outcome["defaults"].as_array().unwrap();
     assert!(defaults.contains(&default), "{defaults:?}");
     // A figure that somebody has changed is no figure of this run.

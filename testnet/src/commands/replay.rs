@@ -110,7 +110,12 @@ fn figures_differ(outcome: &Outcome, case: &CaseOutcome, before: &Run) -> Option
     let after = same.runs.iter().find(|run| run.seed == before.seed)?;
     let names = before.figures.keys().chain(after.figures.keys());
     let mut names = names.filter(|name| !MACHINE.contains(&name.as_str()));
-    let differs = names.find(|name| before.figures.get(*name) != after.figures.get(*name))?;
+    let differs = names.find(|name| {
+        let (before, after) = (before.figures.get(*name), after.figures.get(*name));
+        !before
+            .zip(after)
+            .is_some_and(|(then, again)| alike(*then, *again))
+    })?;
     let value = |run: &Run| {
         let value = run.figures.get(differs);
         value.map_or_else(|| "nothing".to_string(), ToString::to_string)
@@ -120,6 +125,11 @@ fn figures_differ(outcome: &Outcome, case: &CaseOutcome, before: &Run) -> Option
         value(before),
         value(after)
     ))
+}
+
+/// The last digit of a number may get lost on its way through JSON.
+fn alike(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
 }
 
 fn trace_of<'a>(outcome: &'a Outcome, case: &CaseOutcome, seed: u64) -> Option<&'a str> {
