@@ -398,8 +398,8 @@ fn wage(peer: &PeerView) -> f64 {
     peer.received_rate * if peer.unchoked { INCUMBENT_BONUS } else { 1.0 }
 }
 
-/// As a seed: a queue by bytes served, least first. Ours, because the older rule (fastest downloader
-/// first, [`SeedOrder::Fastest`]) lets three greedy peers take a seed from thirty others. Who has just got a
+/// As a seed: a queue by bytes served, least first. Ours, because the other rule,
+/// [`SeedOrder::Fastest`], lets three greedy peers take a seed from thirty others. Who has just got a
 /// slot keeps it for [`TURN_ROUNDS`]. Equals are ordered by how much they lack, then by age.
 /// Several peers behind one address count as one while others wait.
 fn seed_slots(

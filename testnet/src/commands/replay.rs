@@ -110,15 +110,18 @@ fn figures_differ(outcome: &Outcome, case: &CaseOutcome, before: &Run) -> Option
     let after = same.runs.iter().find(|run| run.seed == before.seed)?;
     let names = before.figures.keys().chain(after.figures.keys());
     let mut names = names.filter(|name| !MACHINE.contains(&name.as_str()));
-    let differs = names.find(|name| {
-        let (before, after) = (before.figures.get(*name), after.figures.get(*name));
-        !before
-            .zip(after)
-            .is_some_and(|(then, again)| alike(*then, *again))
+    // What is no number is not kept.
+    let kept = |run: &Run, name: &str| {
+        let value = run.figures.get(name).copied();
+        value.filter(|value| value.is_finite())
+    };
+    let differs = names.find(|name| match (kept(before, name), kept(after, name)) {
+        (Some(then), Some(again)) => !alike(then, again),
+        (then, again) => then != again,
     })?;
     let value = |run: &Run| {
-        let value = run.figures.get(differs);
-        value.map_or_else(|| "nothing".to_string(), ToString::to_string)
+        let value = kept(run, differs);
+        value.map_or_else(|| "nothing".to_string(), |value| value.to_string())
     };
     Some(format!(
         "{differs} {} then, {} again",
@@ -196,4 +199,32 @@ fn read(report: &Path) -> Result<Saved, String> {
         command,
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_compared_as_far_as_json_keeps_them() {
+        let outcome = |value: f64| {
+            let mut run = Run::default();
+            run.figures.insert("ratio".into(), value);
+            run.figures.insert("speed".into(), value);
+            let (settings, runs) = (Vec::new(), vec![run]);
+            Outcome {
+                cases: vec![CaseOutcome { settings, runs }],
+                ..Outcome::default()
+            }
+        };
+        let before = outcome(1.2).cases.remove(0);
+        let differ = |value: f64| figures_differ(&outcome(value), &before, &before.runs[0]);
+        assert_eq!(differ(1.2 + 1e-15), None);
+        assert_eq!(differ(1.3).unwrap(), "ratio 1.2 then, 1.3 again");
+        assert_eq!(differ(f64::NAN).unwrap(), "ratio 1.2 then, nothing again");
+        let mut lost = before.clone();
+        lost.runs[0].figures.remove("ratio");
+        let endless = figures_differ(&outcome(f64::INFINITY), &lost, &lost.runs[0]);
+        assert_eq!(endless, None);
+    }
 }

@@ -102,11 +102,11 @@ pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<Path
         };
         all.push((folder, files));
     }
-    let theirs = all.iter().flat_map(|(folder, files)| {
+    let mut theirs = all.iter().flat_map(|(folder, files)| {
         let theirs = files.iter().map(|(name, text)| (folder.join(name), text));
         theirs.filter(|(path, text)| is_foreign(path, text))
     });
-    if let Some((path, _)) = theirs.into_iter().next() {
+    if let Some((path, _)) = theirs.next() {
         return Err(ExportError::Foreign(path));
     }
     for (folder, files) in all {

@@ -95,6 +95,12 @@ pub(super) fn scenario(outcome: &Outcome, figures: &[Figure]) -> String {
     measured(&mut out, outcome);
     cost(&mut out, outcome);
     again(&mut out, &outcome.replay);
+    if outcome.engine == "sim" && !outcome.replay.is_empty() {
+        out.push_str(
+            "<p>The scenario is kept beside this page; <code>testnet replay</code> on this folder \
+             says whether the same comes out.</p>\n",
+        );
+    }
     out
 }
 
@@ -374,9 +380,7 @@ pub(super) fn again(out: &mut String, command: &str) {
         let command = escape(command);
         let _ = writeln!(
             out,
-            "<h2>Run it again</h2>\n<pre><code>{command}</code></pre>\n<p>The scenario is kept \
-             beside this page; <code>testnet replay</code> on this folder says whether the same \
-             comes out.</p>"
+            "<h2>Run it again</h2>\n<pre><code>{command}</code></pre>"
         );
     }
 }
