@@ -57,8 +57,8 @@ const ALPHA: usize = 4;
 /// Ours: bounds against answers that never end.
 const MAX_QUERIES: u32 = 200;
 const MAX_PEERS: usize = 5_000;
-/// BEP 5 and 32 nodes send 8, some send 20; a liar sends what fits.
-const MAX_NODES_PER_REPLY: usize = 16;
+/// BEP 5's K; a liar sends what fits.
+const MAX_NODES_PER_REPLY: usize = K;
 const MAX_TOKEN: usize = 128;
 
 /// Ours: no lookup runs longer, whatever happens.
@@ -277,7 +277,9 @@ impl Lookup {
             Some(rtt) => usual.min(2 * rtt).max(MIN_SOFT),
             None => usual,
         };
-        Step::Ask(candidate.addr, candidate.id, soft)
+        // Under which id others named it binds it to nothing.
+        let id = candidate.id.filter(|_| candidate.verified);
+        Step::Ask(candidate.addr, id, soft)
     }
 
     /// The closest candidate to ask, if it is time to ask one.
@@ -480,7 +482,7 @@ impl Lookup {
         self.on_round_trip(rtt);
         self.stats.replied += 1;
         self.stats.hops = self.stats.hops.max(hops.into());
-        self.add_referrals(own, nodes, hops, path);
+        self.add_referrals(own, from.addr, nodes, hops, path);
         Some(hops.into())
     }
 
@@ -499,7 +501,7 @@ impl Lookup {
         self.stats.replied += 1;
         let node = self.candidates.find(from);
         let (hops, paths) = node.map_or((1, 0), |node| (node.hops, node.paths));
-        self.add_referrals(own, nodes, hops, paths & paths.wrapping_neg());
+        self.add_referrals(own, *from, nodes, hops, paths & paths.wrapping_neg());
     }
 
     fn on_round_trip(&mut self, rtt: Duration) {
@@ -510,17 +512,14 @@ impl Lookup {
     fn add_referrals(
         &mut self,
         own: &NodeId,
+        from: SocketAddr,
         nodes: impl Iterator<Item = (NodeId, SocketAddr)>,
         hops: u8,
         path: u8,
     ) {
-        for (id, addr) in nodes.take(MAX_NODES_PER_REPLY) {
-            if id != *own {
-                let distance = self.target.distance(&id);
-                let new = Candidate::new(distance, addr, hops.saturating_add(1), path);
-                self.candidates.add(id, new);
-            }
-        }
+        let others = nodes.filter(|(id, _)| id != own).take(MAX_NODES_PER_REPLY);
+        let hops = hops.saturating_add(1);
+        self.candidates.add_all(others, from, hops, path);
     }
 
     /// Keeps those that were not found before. `hops` referrals led to who named them.
@@ -551,6 +550,7 @@ impl Lookup {
             && node.state == State::Asked
         {
             node.state = State::Slow;
+            self.candidates.on_dead(addr);
         }
     }
 
@@ -578,6 +578,7 @@ impl Lookup {
             && matches!(node.state, State::Asked | State::Slow)
         {
             node.state = State::Failed;
+            self.candidates.on_dead(addr);
         }
     }
 

@@ -6,10 +6,15 @@
 //! IPv6 a /64), and where ids follow from addresses ([BEP 42]) only those that do. All others are
 //! still known and may be asked; they do not count.
 //!
+//! What a reply says of others is a claim, and nobody's claim keeps us from hearing another's: a
+//! reply may name an id once and a place once, claims that contradict each other stand side by
+//! side until one is answered, and an address is what it says it is. Of whose first three claims
+//! nobody answers, his others wait until there is nobody better.
+//!
 //! [BEP 42]: https://www.bittorrent.org/beps/bep_0042.html
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -23,6 +28,10 @@ use crate::ids::{Distance, NodeId};
 
 /// Ours: a bound against answers that never end.
 pub(super) const MAX_CANDIDATES: usize = 256;
+
+/// Ours: where three in ten are dead, the first three that an honest node names are all dead once
+/// in forty replies, and then others name the living among them.
+const MAX_DEAD: usize = 3;
 
 /// What a lookup may know of its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,10 +48,30 @@ pub(in super::super) struct Surroundings {
 }
 
 impl Surroundings {
+    /// Where an address may have but one node, all its ports are one place, and in IPv6 all that a
+    /// customer has.
+    fn place(&self, addr: &SocketAddr) -> Place {
+        if !self.one_per_subnet {
+            return Place::Port(*addr);
+        }
+        match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => Place::Ip(ip),
+            IpAddr::V6(_) => Place::Subnet(subnet(&addr.ip())),
+        }
+    }
+
     /// How many nodes are to be expected within a distance, rather too many than too few.
     pub(super) fn expected(&self, distance: &Distance) -> Option<f64> {
         Some(self.size?.0 * share(distance))
     }
+}
+
+/// Where there can be one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Port(SocketAddr),
+    Ip(Ipv4Addr),
+    Subnet(u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +100,10 @@ pub(super) struct Candidate {
     pub(super) verified: bool,
     /// Its id follows from its address, or need not.
     conforms: bool,
+    /// Who named it, if nobody else did.
+    pub(super) referrer: Option<SocketAddr>,
+    /// What else its referrer named was not there.
+    doubtful: bool,
     pub(super) rtt: Option<Duration>,
     pub(super) token: Option<Box<[u8]>>,
     pub(super) announce: State,
@@ -88,6 +121,8 @@ impl Candidate {
             paths,
             verified: false,
             conforms: true,
+            referrer: None,
+            doubtful: false,
             rtt: None,
             token: None,
             announce: State::Fresh,
@@ -147,42 +182,62 @@ impl Candidates {
         self.list.iter_mut().find(|node| node.addr == *addr)
     }
 
-    /// Whether somebody has this place already. A liar answers under many ids at many ports of one
-    /// address, so where an address may have one node only, it is one candidate.
-    fn holder(&mut self, addr: &SocketAddr) -> Option<&mut Candidate> {
-        let one_per_ip = self.around.one_per_subnet;
-        let same = |known: &SocketAddr| match one_per_ip {
-            true => known.ip() == addr.ip(),
-            false => known == addr,
-        };
-        self.list.iter_mut().find(|node| same(&node.addr))
-    }
-
     /// Adds a node known by address only.
     pub(super) fn add_router(&mut self, addr: SocketAddr) {
-        if self.holder(&addr).is_none() {
+        if self.find(&addr).is_none() {
             let mut router = Candidate::new(farthest(), addr, 1, 0);
             router.verified = true;
             self.list.push(router);
         }
     }
 
+    /// Adds those that one reply names: each id and each place once.
+    pub(super) fn add_all(
+        &mut self,
+        nodes: impl Iterator<Item = (NodeId, SocketAddr)>,
+        from: SocketAddr,
+        hops: u8,
+        paths: u8,
+    ) {
+        let mut named: Vec<(NodeId, Place)> = Vec::new();
+        for (id, addr) in nodes {
+            let place = self.around.place(&addr);
+            if named.iter().any(|other| other.0 == id || other.1 == place) {
+                continue;
+            }
+            named.push((id, place));
+            let mut new = Candidate::new(self.target.distance(&id), addr, hops, paths);
+            new.referrer = Some(from);
+            self.add(id, new);
+        }
+    }
+
     /// Adds a node, or notes that one more path leads to it.
     pub(super) fn add(&mut self, id: NodeId, mut new: Candidate) {
-        if let Some(known) = self.holder(&new.addr) {
+        new.id = Some(id);
+        new.conforms = !self.around.bound_ids || node_id::conforms(&new.addr.ip(), &id);
+        if let Some(at) = self.list.iter().position(|node| node.addr == new.addr) {
+            let known = &mut self.list[at];
             if known.id == Some(id) {
                 known.paths |= new.paths;
+                if known.referrer != new.referrer {
+                    known.referrer = None;
+                    known.doubtful = false;
+                }
+                return;
             }
+            // Two say it is somebody else: it will tell, and is asked where it may matter more.
+            let better = (!new.conforms, new.distance) < (!known.conforms, known.distance);
+            if !better || known.verified || known.state != State::Fresh {
+                return;
+            }
+            self.list.remove(at);
+        } else if self.is_taken(&new.addr) {
             return;
         }
         let at = self
             .list
             .partition_point(|node| node.distance < new.distance);
-        // An id may be claimed twice, so that who claims another's keeps nobody from asking it.
-        let twins = self.list[at..].iter();
-        if twins.take_while(|node| node.id == Some(id)).count() >= 2 {
-            return;
-        }
         if self.list.len() >= MAX_CANDIDATES {
             let useless = |node: &Candidate| matches!(node.state, State::Fresh | State::Failed);
             match self.list.iter().rposition(useless) {
@@ -190,9 +245,37 @@ impl Candidates {
                 _ => return,
             }
         }
-        new.id = Some(id);
-        new.conforms = !self.around.bound_ids || node_id::conforms(&new.addr.ip(), &id);
         self.list.insert(at, new);
+    }
+
+    /// Whether somebody is known to be at this place, at whatever port. A liar answers under many
+    /// ids at many ports of one address, so where an address may have one node only, who has
+    /// answered there is it.
+    fn is_taken(&self, addr: &SocketAddr) -> bool {
+        let place = self.around.place(addr);
+        self.list.iter().any(|node| {
+            let is_there = node.verified && node.is_live() || node.state == State::Replied;
+            is_there && self.around.place(&node.addr) == place
+        })
+    }
+
+    /// A node has not replied, or to no use. Those who name the dead to keep us waiting name
+    /// nobody else.
+    pub(super) fn on_dead(&mut self, addr: &SocketAddr) {
+        let node = self.list.iter().find(|node| node.addr == *addr);
+        let Some(referrer) = node.and_then(|node| node.referrer) else {
+            return;
+        };
+        let of_his = |node: &&mut Candidate| node.referrer == Some(referrer);
+        let (mut dead, mut replied) = (0, 0);
+        for node in self.list.iter_mut().filter(of_his) {
+            dead += usize::from(!node.is_live());
+            replied += usize::from(node.state == State::Replied);
+        }
+        if dead >= MAX_DEAD && replied == 0 {
+            let his = self.list.iter_mut().filter(of_his);
+            his.for_each(|node| node.doubtful = true);
+        }
     }
 
     /// A node that was asked has replied, under this id: it moves to where that belongs.
@@ -206,6 +289,11 @@ impl Candidates {
         node.id = Some(from.id);
         node.distance = self.target.distance(&from.id);
         node.conforms = !self.around.bound_ids || node_id::conforms(&from.addr.ip(), &from.id);
+        // Who answers has been there: what others said of the same place is settled.
+        let place = self.around.place(&node.addr);
+        let around = self.around;
+        self.list
+            .retain(|other| other.state != State::Fresh || around.place(&other.addr) != place);
         let at = self
             .list
             .partition_point(|other| other.distance <= node.distance);
@@ -266,7 +354,8 @@ pub(super) enum Verdict {
     Counts,
     /// There are more so close than can be.
     Crowd,
-    /// Its subnet has its place, or its id does not follow from its address.
+    /// Its subnet has its place, its id does not follow from its address, or who named it named
+    /// the dead.
     Passed,
 }
 
@@ -320,7 +409,7 @@ impl Census {
             // A router: no place near anything.
             return Verdict::Counts;
         };
-        if !node.conforms {
+        if !node.conforms || node.doubtful {
             return Verdict::Passed;
         }
         if let Some(expected) = self.around.expected(&node.distance)
@@ -482,7 +571,14 @@ mod tests {
         let mut all = Candidates::new(NodeId::new([0; 20]), AROUND);
         add(&mut all, id_at(1.0, 0), [40, 1, 1, 1], 1);
         add(&mut all, id_at(1.1, 0), [40, 1, 1, 1], 2);
-        assert_eq!(all.iter().count(), 1, "one candidate of an address");
+        assert_eq!(counted(&all).len(), 1, "one place for an address");
+        all.get_mut(1).state = State::Asked;
+        all.replied(Contact {
+            id: id_at(1.1, 0),
+            addr: SocketAddr::new([40, 1, 1, 1].into(), 2),
+        });
+        add(&mut all, id_at(1.3, 0), [40, 1, 1, 1], 3);
+        assert_eq!(all.iter().count(), 1, "who has answered there is it");
         add(&mut all, id_at(1.2, 0), [40, 1, 1, 2], 1);
         assert_eq!(counted(&all).len(), 1, "one place for a /24");
         for n in 2..20 {
@@ -521,13 +617,27 @@ mod tests {
     }
 
     #[test]
-    fn whoever_claims_anothers_id_keeps_nobody_from_asking_it() {
+    fn a_reply_names_an_id_and_a_place_once() {
         let mut all = Candidates::new(NodeId::new([0; 20]), AROUND);
-        let id = id_at(3.0, 1);
-        add(&mut all, id, [66, 6, 6, 6], 1);
-        add(&mut all, id, [40, 1, 1, 1], 1);
-        add(&mut all, id, [66, 7, 6, 6], 1);
-        assert_eq!(all.iter().count(), 2);
+        let at = |ip: [u8; 4], port| SocketAddr::new(ip.into(), port);
+        let from = at([66, 6, 6, 6], 1);
+        let claims = [
+            (id_at(3.0, 1), at([40, 1, 1, 1], 1)),
+            (id_at(3.0, 1), at([40, 2, 1, 1], 1)),
+            (id_at(4.0, 1), at([40, 1, 1, 1], 2)),
+            (id_at(5.0, 1), at([40, 3, 1, 1], 1)),
+        ];
+        all.add_all(claims.into_iter(), from, 1, 1);
+        assert_eq!(counted(&all), [[40, 1], [40, 3]]);
+        // What another says of the same stands beside it.
+        let other = [(id_at(3.0, 1), at([40, 4, 1, 1], 1))];
+        all.add_all(other.into_iter(), at([77, 7, 7, 7], 1), 1, 1);
+        assert_eq!(all.iter().count(), 3);
+        all.check();
+    }
+
+    #[test]
+    fn chance_rarely_puts_more() {
         assert_eq!(most(2.0), 8);
     }
 }

@@ -1,6 +1,6 @@
 //! The lookup, told what a network would answer.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -191,6 +191,7 @@ fn ends_in_time_whatever_is_lost() {
 /// answer every question with phantoms right next to what was asked for.
 struct Hostile {
     honest: Vec<Contact>,
+    ids: BTreeMap<SocketAddr, NodeId>,
     asked: u32,
 }
 
@@ -203,8 +204,10 @@ impl Hostile {
             id: NodeId::new(rng.random()),
             addr: SocketAddr::new([40 + (n >> 12) as u8, (n >> 4) as u8, n as u8, 1].into(), 1),
         };
+        let honest: Vec<Contact> = (0..honest).map(node).collect();
         Self {
-            honest: (0..honest).map(node).collect(),
+            ids: honest.iter().map(|node| (node.addr, node.id)).collect(),
+            honest,
             asked: 0,
         }
     }
@@ -235,7 +238,10 @@ impl Hostile {
                 let ip = [200, turn.wrapping_mul(8).wrapping_add(n), 1, 1];
                 (NodeId::new(id), SocketAddr::new(ip.into(), 1))
             };
-            return (0..8).map(phantom).collect();
+            let phantoms: Vec<(NodeId, SocketAddr)> = (0..8).map(phantom).collect();
+            self.ids
+                .extend(phantoms.iter().map(|(id, addr)| (*addr, *id)));
+            return phantoms;
         }
         // Its own neighbours, and one in sixteen of all others.
         let mut known = self.closest(&from.id, 12);
@@ -267,11 +273,9 @@ impl Hostile {
         loop {
             lookup.check();
             match lookup.next(now) {
-                Step::Ask(addr, id, _) => {
-                    let from = Contact {
-                        id: id.expect("no routers here"),
-                        addr,
-                    };
+                Step::Ask(addr, ..) => {
+                    let id = self.ids[&addr];
+                    let from = Contact { id, addr };
                     let nodes = self.answer(&from, &TARGET);
                     lookup.on_reply(&OWN, from, RTT, Some(b"token"), nodes.into_iter());
                 }
@@ -325,6 +329,98 @@ fn phantoms_next_to_the_target_keep_nobody_from_its_true_holders() {
         .filter(|holder| told.contains(holder))
         .count();
     assert!(reached < honest, "{reached}");
+}
+
+#[test]
+fn claims_about_others_keep_nobody_from_them() {
+    let addr = |c: u8, port| SocketAddr::new([40, c, 0, 1].into(), port);
+    let holder = Contact {
+        id: contact(1).id,
+        addr: addr(1, 1),
+    };
+    let wrong = |n| contact(n).id;
+    // What two liars say before an honest node names the holder.
+    let rows = [
+        (
+            "dead twins",
+            [(holder.id, addr(2, 1)), (holder.id, addr(3, 1))],
+        ),
+        (
+            "another id, far",
+            [(wrong(900), holder.addr), (wrong(901), holder.addr)],
+        ),
+        (
+            "another id, close",
+            [(wrong(0), holder.addr), (wrong(2), holder.addr)],
+        ),
+        (
+            "another port",
+            [(holder.id, addr(1, 2)), (wrong(0), addr(1, 3))],
+        ),
+    ];
+    for (what, lies) in rows {
+        let mut now = Instant::now();
+        let around = Surroundings {
+            size: None,
+            bound_ids: false,
+            strict: false,
+            one_per_subnet: true,
+        };
+        let target = NodeId::new([0; 20]);
+        let mut lookup = Lookup::new(target, Goal::Peers, Owner::User, MAX_SOFT, around, now);
+        for n in 10..13 {
+            let seed = Contact {
+                id: contact(u16::from(n)).id,
+                addr: addr(n, 1),
+            };
+            lookup.seed(seed, Source::Table(RTT));
+        }
+        let mut open = Vec::new();
+        let mut named = lies.into_iter().chain([(holder.id, holder.addr)]);
+        let mut found = false;
+        loop {
+            match lookup.next(now) {
+                Step::Ask(to, id, _) if to == holder.addr => {
+                    assert!(
+                        id.is_none_or(|id| id == holder.id),
+                        "{what}: not under a false id"
+                    );
+                    found = lookup
+                        .on_reply(&OWN, holder, RTT, None, [].into_iter())
+                        .is_some();
+                }
+                Step::Ask(to, Some(id), _) => open.push(Contact { id, addr: to }),
+                Step::Ask(..) | Step::Probe(..) | Step::Announce(..) => {}
+                Step::Wait(until) => match open.pop() {
+                    Some(from) => {
+                        lookup.on_reply(&OWN, from, RTT, None, named.next().into_iter());
+                    }
+                    None => now = until,
+                },
+                Step::Done => break,
+            }
+            lookup.check();
+        }
+        assert!(found && lookup.closest().contains(&holder), "{what}");
+    }
+}
+
+#[test]
+fn of_whose_claims_none_is_there_no_more_are_asked_before_others() {
+    let now = Instant::now();
+    let mut lookup = lookup(Goal::Nodes, now);
+    for n in 100..120 {
+        lookup.seed(contact(n), Source::Table(RTT));
+    }
+    assert_eq!(asked(&mut lookup, now), [100, 101, 102, 103]);
+    assert!(reply(&mut lookup, 100, true, &[1, 2, 3, 4, 5, 6]));
+    assert!(reply(&mut lookup, 101, true, &[6]));
+    assert_eq!(asked(&mut lookup, now), [1, 2, 3, 4]);
+    lookup.on_slow(&contact(1).addr);
+    lookup.on_failure(&contact(2).addr);
+    lookup.on_slow(&contact(3).addr);
+    // Not the fifth. Somebody else has named the sixth, too.
+    assert_eq!(asked(&mut lookup, now), [6, 104]);
 }
 
 #[test]

@@ -376,7 +376,7 @@ pub struct AttackPlan {
     pub share: f64,
     /// `sybils`: how many surround each key, for an eclipse.
     pub sybils: u32,
-    /// `answers = "drop" | "lie" | "poison"`: what they do when asked.
+    /// `answers = "drop" | "lie" | "poison" | "suppress"`: what they do when asked.
     pub answers: AttackAnswer,
     /// `ids = "forged" | "bound"`: chosen freely, or bound to the address as BEP 42 has it.
     pub ids_bound: bool,

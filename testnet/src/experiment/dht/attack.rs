@@ -8,7 +8,7 @@ use mainswarm::{
 };
 
 use crate::{
-    scenario::{AttackKind, AttackPlan},
+    scenario::{AttackAnswer, AttackKind, AttackPlan},
     sim::{
         World,
         adversary::{Attacker, Gang, Nobody},
@@ -37,7 +37,18 @@ pub(super) fn join(
         AttackKind::Eclipse => surround(world, attack, seed, first, keys),
     };
     let members = places.iter().copied().flatten().collect();
-    let gang = Gang::new(seed, attack.kind, attack.answers, members);
+    let others: Vec<(NodeId, SocketAddr)> = match attack.answers {
+        AttackAnswer::Suppress => {
+            let nodes = world
+                .nodes()
+                .filter_map(|node| Some((node.index(), node.dht()?)));
+            nodes
+                .map(|(index, dht)| (dht.id(), world.addr(index)))
+                .collect()
+        }
+        AttackAnswer::Drop | AttackAnswer::Lie | AttackAnswer::Poison => Vec::new(),
+    };
+    let gang = Gang::new(seed, attack.kind, attack.answers, members, others);
     let mut member = 0;
     for place in places {
         if place.is_some() {

@@ -210,12 +210,17 @@ pub(in crate::scenario) const ATTACK: &[Key<AttackPlan>] = &[
     ),
     key(
         "answers",
-        Takes::Word(&["drop", "lie", "poison"]),
+        Takes::Word(&["drop", "lie", "poison", "suppress"]),
         "lie",
-        "nothing; only other attackers and no peers; or peers that do not exist",
+        "nothing; only other attackers and no peers; peers that do not exist; or the closest nodes \
+         where they are not",
         |plan, given| {
-            plan.answers =
-                given.word(&[AttackAnswer::Drop, AttackAnswer::Lie, AttackAnswer::Poison])?;
+            plan.answers = given.word(&[
+                AttackAnswer::Drop,
+                AttackAnswer::Lie,
+                AttackAnswer::Poison,
+                AttackAnswer::Suppress,
+            ])?;
             Some(())
         },
     ),

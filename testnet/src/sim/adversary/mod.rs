@@ -45,6 +45,9 @@ pub enum AttackAnswer {
     Lie,
     /// Peers that do not exist.
     Poison,
+    /// The nodes closest to the key where they are not: half of the members name their ids at
+    /// addresses that nobody has, half their addresses under ids that nobody has.
+    Suppress,
 }
 
 /// Attackers who work together.
@@ -55,15 +58,17 @@ pub struct Gang {
     answers: AttackAnswer,
     members: Vec<(NodeId, SocketAddr)>,
     by_id: KeySpace<SocketAddr>,
+    others: KeySpace<SocketAddr>,
 }
 
 impl Gang {
-    /// A gang with these ids and addresses.
+    /// A gang with these ids and addresses, among `others`, whom it has to know to suppress them.
     pub fn new(
         seed: u64,
         kind: AttackKind,
         answers: AttackAnswer,
         members: Vec<(NodeId, SocketAddr)>,
+        others: impl IntoIterator<Item = (NodeId, SocketAddr)>,
     ) -> Arc<Self> {
         let by_id = members.iter().copied().collect();
         Arc::new(Self {
@@ -72,6 +77,7 @@ impl Gang {
             answers,
             members,
             by_id,
+            others: others.into_iter().collect(),
         })
     }
 
@@ -97,6 +103,19 @@ impl Gang {
                 (phantom(target, member), self.members[member].1)
             })
             .collect()
+    }
+
+    /// What a member says of those who are closest to the target: nothing true.
+    fn suppressed(&self, member: usize, target: &NodeId) -> Vec<(NodeId, SocketAddr)> {
+        let closest = self.others.closest(target, NODES).into_iter().enumerate();
+        let claim = |(n, (id, addr)): (usize, (NodeId, SocketAddr))| match member % 2 {
+            0 => {
+                let draw = draw(&[self.seed, FALSE_PEER, member as u64, n as u64]);
+                (id, false_peer(draw))
+            }
+            _ => (phantom(target, n), addr),
+        };
+        closest.map(claim).collect()
     }
 
     /// The id under which a member answers.
@@ -167,7 +186,11 @@ impl Attacker {
         let mut reply = Reply::new(id);
         let (mut nodes, mut peers) = (Vec::new(), Vec::new());
         if let Some(target) = target {
-            for (id, addr) in self.gang.referrals(&target, from) {
+            let referrals = match about_peers && self.gang.answers == AttackAnswer::Suppress {
+                true => self.gang.suppressed(self.member, &target),
+                false => self.gang.referrals(&target, from),
+            };
+            for (id, addr) in referrals {
                 write_node(&mut nodes, &id, &addr);
             }
             reply.nodes = Some(&nodes);
@@ -271,7 +294,8 @@ mod tests {
                 SocketAddr::from(([50, 0, (n >> 8) as u8, n as u8], 6881)),
             )
         };
-        Gang::new(5, kind, answers, (0..members).map(member).collect())
+        let others = (1_000..1_050).map(member);
+        Gang::new(5, kind, answers, (0..members).map(member).collect(), others)
     }
 
     fn ask(gang: &Arc<Gang>, member: usize, from: u8, method: Method<'_>) -> Option<Vec<u8>> {
@@ -327,6 +351,22 @@ mod tests {
                 assert_eq!(nodes(&again).0, id, "the id that was promised");
                 let ping = ask(&gang, member, from, Method::Ping).unwrap();
                 assert_eq!(nodes(&ping).0, gang.members()[member].0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_closest_are_named_where_they_are_not() {
+        let gang = gang(AttackKind::Collude, AttackAnswer::Suppress, 30);
+        let info_hash = InfoHash::new([7; 20]);
+        let closest = gang.others.closest(&info_hash.as_target(), 8);
+        for member in 0..2 {
+            let reply = ask(&gang, member, 1, Method::GetPeers { info_hash }).unwrap();
+            let named = nodes(&reply).1;
+            assert_eq!(named.len(), closest.len());
+            for (claim, truth) in named.iter().zip(&closest) {
+                assert_eq!(claim.0 == truth.0, member == 0);
+                assert_eq!(claim.1 == truth.1, member == 1);
             }
         }
     }
