@@ -10,12 +10,14 @@ mod engine;
 mod figures;
 mod files;
 mod index;
+mod labels;
 mod network;
 mod page;
 mod parameter;
 mod plot;
 mod svg;
 mod swarm;
+mod tables;
 mod text;
 mod textbook;
 
