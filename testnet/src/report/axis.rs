@@ -218,7 +218,7 @@ mod tests {
             "the last number is at the end"
         );
         let bits = Axis::counts("", 13.0);
-        assert_eq!(texts(&bits), ["0", "5", "10", "15"]);
+        assert_eq!(texts(&bits), ["0", "2", "4", "6", "8", "10", "12", "14"]);
         assert_eq!(texts(&Axis::counts("", 3.0)), ["0", "1", "2", "3"]);
         assert_eq!(
             texts(&Axis::linear("", 0.95, 1.2)),

@@ -63,12 +63,8 @@ pub(super) fn latency(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError>
             };
             let at = (time * 1000.0, percent as f64 / 100.0);
             labels.push(Mark::Point(at, shape, Ink::of(colour).width(4.0)));
-            // Right of the 99th percentile is the rest of the curve.
-            let lie = if percent == 99 && lie == Lie::Right {
-                Lie::Above
-            } else {
-                lie
-            };
+            // Beside the 99th percentile is the rest of the curve.
+            let lie = if percent == 99 { Lie::Above } else { lie };
             let text = format!("p{percent} {}", duration(time));
             labels.push(Mark::Words(at, text, colour, lie, false));
         }

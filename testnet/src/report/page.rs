@@ -217,7 +217,7 @@ fn numbers(all: &[Measured]) -> Table {
         let world = &all[0].world;
         let bounds = [world.client_server(n), world.fluid(n), world.lb(n)];
         let mut row = vec![n.to_string()];
-        row.extend(bounds.map(number));
+        row.extend(bounds.map(|bound| format!("{bound:.4}")));
         for (side, live) in &columns {
             let at = all
                 .iter()

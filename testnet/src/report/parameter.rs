@@ -7,7 +7,7 @@ use super::{
     axis::{Axis, drawable},
     figures::{Figure, provenance},
     labels,
-    plot::{GREEN, GREY, Ink, Mark, Plot, Point, VERMILION, shape, size},
+    plot::{GREEN, GREY, Ink, Mark, Plot, Point, shape, size},
     swarm::greatest,
     text::{number, value_of},
 };
@@ -296,7 +296,7 @@ fn limits(plot: &mut Plot, gates: &[Gate]) {
     for gate in gates {
         let some = if gate.everywhere { "" } else { " (some cases)" };
         let levels = [
-            (gate.limit, "gate", Ink::of(VERMILION).dashed()),
+            (gate.limit, "gate", Ink::of(GREY).dashed()),
             (gate.goal, "goal", Ink::of(GREEN).dotted()),
         ];
         for (level, word, ink) in levels {

@@ -528,7 +528,7 @@ fn an_index_links_what_it_lists() {
         "href=\"../a%20b/index.html\"",
         "href=\"../dht/index.html\"",
         "href=\"../textbook/figure-2-23.html\"",
-        "success at least 0.99",
+        "share of lookups that succeed: at least 0.99",
         "5 gates held, 1 not, 1 not run",
     ] {
         assert!(html.contains(wanted), "the index lacks {wanted}");
