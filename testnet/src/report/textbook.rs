@@ -321,7 +321,8 @@ fn times(all: &[Measured], x: Axis, last: usize) -> Plot {
         top * 1.02,
     );
     let mut plot = Plot::new(x, y);
-    let curves: [(fn(&World, usize) -> f64, &str, Ink); 3] = [
+    type Bound = fn(&World, usize) -> f64;
+    let curves: [(Bound, &str, Ink); 3] = [
         (
             World::client_server,
             "client-server, Eq. 2.1",
