@@ -47,7 +47,11 @@ impl Lines {
 
     fn send(&mut self, node: u32, key: SocketKey, bytes: usize, payload: usize) {
         self.with(node, |line, medium| {
-            line.send(medium, key, vec![0; bytes], payload)
+            let bytes = Written {
+                front: vec![0; bytes - payload],
+                block: vec![0; payload].into(),
+            };
+            line.send(medium, key, bytes);
         });
     }
 
