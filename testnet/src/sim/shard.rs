@@ -14,6 +14,8 @@ use super::{
 pub(crate) struct Shard {
     pub(crate) medium: Medium,
     pub(crate) nodes: Vec<Node>,
+    /// Events handled in the last window.
+    pub(crate) handled: u64,
     shards: u32,
 }
 
@@ -22,12 +24,14 @@ impl Shard {
         Self {
             medium,
             nodes: Vec::new(),
+            handled: 0,
             shards,
         }
     }
 
     /// Handles all that is due by `until`.
     pub(crate) fn run(&mut self, until: u64) {
+        let before = self.medium.counts.events;
         loop {
             self.touch();
             let Some(event) = self.medium.next(until) else {
@@ -36,6 +40,7 @@ impl Shard {
             self.handle(event);
         }
         self.medium.now = self.medium.now.max(until);
+        self.handled = self.medium.counts.events - before;
     }
 
     /// Reads what the next events will read. In a large world nearly everything that an event needs
