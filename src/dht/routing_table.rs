@@ -129,6 +129,11 @@ impl RoutingTable {
         self.nodes.reserve_exact(count);
     }
 
+    /// Reads what tells where the rest is.
+    pub(super) fn touch_front(&self) -> usize {
+        self.buckets.len() ^ usize::from(self.own.bit(0))
+    }
+
     /// Reads the fronts of the buckets.
     pub(super) fn touch_buckets(&self) -> usize {
         // A front has 12 bytes and a line of the cache 64. No loop over all: its end would have to
@@ -540,14 +545,11 @@ impl RoutingTable {
 
     /// An id that belongs into a bucket, from random bits.
     pub(super) fn id_in_bucket(&self, index: usize, random: NodeId) -> NodeId {
-        let mut id = random;
-        for bit in 0..index.min(MAX_BUCKETS - 1) {
-            id = id.with_bit(bit, self.own.bit(bit));
+        let id = random.with_prefix(&self.own, index.min(MAX_BUCKETS - 1));
+        match index + 1 < self.buckets.len() {
+            true => id.with_bit(index, !self.own.bit(index)),
+            false => id,
         }
-        if index + 1 < self.buckets.len() {
-            id = id.with_bit(index, !self.own.bit(index));
-        }
-        id
     }
 
     fn index(&self, id: &NodeId) -> usize {

@@ -22,8 +22,11 @@ impl Dht {
                     ^ usize::from(self.config.read_only)
                     ^ usize::from(self.id.bit(0))
                     ^ self.transactions.len()
-                    ^ self.table.buckets()
-                    ^ usize::from(self.maintenance.is_joined())
+                    ^ self.table.touch_front()
+                    ^ self.maintenance.touch()
+                    ^ self.admission.touch()
+                    ^ usize::from(self.outbox.has_room())
+                    ^ self.events.len()
             }
             1 => self.table.touch_buckets() ^ self.transactions.touch(),
             _ => match datagram {

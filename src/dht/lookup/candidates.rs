@@ -113,6 +113,8 @@ pub(super) struct Candidates {
     pub(super) around: Surroundings,
     /// Closest first; those without an id last.
     list: Vec<Candidate>,
+    /// How many of them are [`State::Asked`].
+    asked: usize,
 }
 
 impl Candidates {
@@ -121,7 +123,13 @@ impl Candidates {
             target,
             around,
             list: Vec::new(),
+            asked: 0,
         }
+    }
+
+    /// How many were asked and are neither slow nor done.
+    pub(super) fn asked(&self) -> usize {
+        self.asked
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Candidate> {
@@ -147,20 +155,43 @@ impl Candidates {
         self.list.iter_mut().find(|node| node.addr == *addr)
     }
 
-    /// Whether somebody has this place already. A liar answers under many ids at many ports of one
-    /// address, so where an address may have one node only, it is one candidate.
-    fn holder(&mut self, addr: &SocketAddr) -> Option<&mut Candidate> {
-        let one_per_ip = self.around.one_per_subnet;
-        let same = |known: &SocketAddr| match one_per_ip {
-            true => known.ip() == addr.ip(),
-            false => known == addr,
+    pub(super) fn set_asked(&mut self, at: usize) -> &mut Candidate {
+        let node = &mut self.list[at];
+        self.asked += usize::from(node.state != State::Asked);
+        node.state = State::Asked;
+        node
+    }
+
+    /// Somebody who was asked is slow or has failed.
+    pub(super) fn set_late(&mut self, addr: &SocketAddr, state: State) {
+        let Some(node) = self.list.iter_mut().find(|node| node.addr == *addr) else {
+            return;
         };
-        self.list.iter_mut().find(|node| same(&node.addr))
+        let was_asked = node.state == State::Asked;
+        if was_asked || node.state == State::Slow && state == State::Failed {
+            self.asked -= usize::from(was_asked);
+            node.state = state;
+        }
+    }
+
+    /// Whether two addresses are one place. A liar answers under many ids at many ports of one
+    /// address, so where an address may have one node only, it is one candidate.
+    fn is_one_place(&self, a: &SocketAddr, b: &SocketAddr) -> bool {
+        match self.around.one_per_subnet {
+            true => a.ip() == b.ip(),
+            false => a == b,
+        }
+    }
+
+    /// Whether somebody has this place already.
+    fn is_taken(&self, addr: &SocketAddr) -> bool {
+        let mut known = self.list.iter();
+        known.any(|node| self.is_one_place(&node.addr, addr))
     }
 
     /// Adds a node known by address only.
     pub(super) fn add_router(&mut self, addr: SocketAddr) {
-        if self.holder(&addr).is_none() {
+        if !self.is_taken(&addr) {
             let mut router = Candidate::new(farthest(), addr, 1, 0);
             router.verified = true;
             self.list.push(router);
@@ -169,18 +200,18 @@ impl Candidates {
 
     /// Adds a node, or notes that one more path leads to it.
     pub(super) fn add(&mut self, id: NodeId, mut new: Candidate) {
-        if let Some(known) = self.holder(&new.addr) {
-            if known.id == Some(id) {
-                known.paths |= new.paths;
-            }
-            return;
-        }
-        let at = self
-            .list
-            .partition_point(|node| node.distance < new.distance);
+        let closer = |node: &Candidate| node.distance < new.distance;
+        let at = self.list.partition_point(closer);
         // An id may be claimed twice, so that who claims another's keeps nobody from asking it.
         let twins = self.list[at..].iter();
-        if twins.take_while(|node| node.id == Some(id)).count() >= 2 {
+        let twins = twins.take_while(|node| node.id == Some(id)).count();
+        let mut places = at..at + twins;
+        if let Some(known) = places.find(|at| self.is_one_place(&self.list[*at].addr, &new.addr)) {
+            self.list[known].paths |= new.paths;
+            return;
+        }
+        // Most are known already, and only for the others the whole list is searched.
+        if twins >= 2 || self.is_taken(&new.addr) {
             return;
         }
         if self.list.len() >= MAX_CANDIDATES {
@@ -202,6 +233,7 @@ impl Candidates {
         };
         let at = self.list.iter().position(asked)?;
         let mut node = self.list.remove(at);
+        self.asked -= usize::from(node.state == State::Asked);
         node.state = State::Replied;
         node.id = Some(from.id);
         node.distance = self.target.distance(&from.id);
@@ -248,6 +280,8 @@ impl Candidates {
     pub(super) fn check(&self) {
         assert!(self.list.len() <= MAX_CANDIDATES + super::MAX_ROUTERS);
         assert!(self.list.is_sorted_by_key(|node| node.distance));
+        let asked = self.list.iter().filter(|node| node.state == State::Asked);
+        assert_eq!(asked.count(), self.asked);
         let addrs: std::collections::BTreeSet<SocketAddr> =
             self.list.iter().map(|node| node.addr).collect();
         assert_eq!(addrs.len(), self.list.len());
