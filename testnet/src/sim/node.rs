@@ -18,7 +18,7 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, buf::Chain};
 use mainswarm::{
     compact::Family,
-    dht::{AnnouncePort, Contact, Dht, DhtConfig, IdCheck, KnownNode, LookupId},
+    dht::{Ahead, AnnouncePort, Contact, Dht, DhtConfig, IdCheck, KnownNode, LookupId},
     ids::{InfoHash, NodeId, PeerId},
     torrent::{
         CandidateSource, Direction, PeerKey, PeerMisbehaved, Source, StorageDone, Torrent,
@@ -161,7 +161,7 @@ pub struct PeerLog {
 #[derive(Debug)]
 pub struct Node {
     up: bool,
-    line: Line,
+    pub(super) line: Line,
     /// Boxed, as the rest: a world keeps the nodes that are gone.
     dht: Option<Box<DhtSlot>>,
     torrents: Vec<TorrentSlot>,
@@ -413,19 +413,18 @@ impl Node {
         self.drive(medium);
     }
 
-    #[cfg(test)]
-    pub(crate) fn line_mut(&mut self) -> &mut Line {
-        &mut self.line
-    }
-
-    /// Reads what an event of this node will read, a datagram or a time-out, step by step from 0 to
-    /// [`Dht::TOUCH_STEPS`].
-    pub(crate) fn touch(&self, step: usize, datagram: Option<&[u8]>) -> usize {
+    /// Reads what an event of this node will read, step by step from 0 to [`Dht::TOUCH_STEPS`].
+    pub(crate) fn touch(&self, step: usize) -> usize {
         match (step, &self.dht) {
-            (0, dht) => usize::from(dht.is_some()) ^ usize::from(self.up) ^ self.line.node as usize,
-            (step, Some(dht)) => dht.core.touch(step - 1, datagram) ^ usize::from(dht.dirty),
+            (0, dht) => usize::from(dht.is_some() ^ self.up) ^ self.line.node as usize,
+            (step, Some(dht)) => dht.core.touch(step - 1) ^ usize::from(dht.dirty),
             (_, None) => 0,
         }
+    }
+
+    /// What the event, a datagram or a time-out, will read after that.
+    pub(crate) fn ahead(&self, datagram: Option<&[u8]>) -> Option<Ahead<'_>> {
+        self.dht.as_ref().map(|dht| dht.core.ahead(datagram))
     }
 
     pub(crate) fn has_wide_table(&self) -> bool {

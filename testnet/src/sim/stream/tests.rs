@@ -38,7 +38,7 @@ impl Lines {
 
     fn with<T>(&mut self, node: u32, call: impl FnOnce(&mut Line, &mut Medium) -> T) -> T {
         let shard = self.shard();
-        call(shard.nodes[node as usize].line_mut(), &mut shard.medium)
+        call(&mut shard.nodes[node as usize].line, &mut shard.medium)
     }
 
     fn now(&mut self) -> f64 {
