@@ -54,6 +54,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 pub use node_id::IdCheck;
 pub use routing_table::bucket_size;
 pub use size::SizeEstimate;
+pub use touch::Ahead;
 pub use types::{
     AnnouncePort, Contact, DhtConfig, DhtEvent, DhtStats, KnownNode, LookupId, LookupStats,
     Transmit,
