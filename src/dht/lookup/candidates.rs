@@ -606,7 +606,7 @@ mod tests {
         add(&mut all, id_at(1.0, 0), [40, 1, 1, 1], 1);
         add(&mut all, id_at(1.1, 0), [40, 1, 1, 1], 2);
         assert_eq!(counted(&all).len(), 1, "one place for an address");
-        all.get_mut(1).state = State::Asked;
+        all.set_asked(1);
         all.replied(Contact {
             id: id_at(1.1, 0),
             addr: SocketAddr::new([40, 1, 1, 1].into(), 2),
