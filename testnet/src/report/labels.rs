@@ -313,6 +313,7 @@ const FIGURES: &[(&str, &str, &str)] = &[
         "share of honest lookups taken for attacked",
         "",
     ),
+    ("probes_unharmed", "honest lookups that were judged", ""),
     ("size_error", "relative error of the estimated size", ""),
     (
         "attacker_queries",
