@@ -101,7 +101,7 @@ pub(super) struct Candidate {
     /// Its id follows from its address, or need not.
     conforms: bool,
     /// Who named it, if nobody else did.
-    pub(super) referrer: Option<SocketAddr>,
+    referrer: Option<SocketAddr>,
     /// What else its referrer named was not there.
     doubtful: bool,
     pub(super) rtt: Option<Duration>,
@@ -296,15 +296,23 @@ impl Candidates {
     /// Whom this referrer named did not reply, or to no use. Who names the dead to keep us waiting
     /// names nobody else.
     fn on_dead(&mut self, referrer: Option<SocketAddr>) {
-        let of_his = |node: &&mut Candidate| referrer.is_some() && node.referrer == referrer;
+        if referrer.is_none() {
+            return;
+        }
         let (mut dead, mut replied) = (0, 0);
-        for node in self.list.iter_mut().filter(of_his) {
+        for node in self.list.iter().filter(|node| node.referrer == referrer) {
             dead += usize::from(!node.is_live());
             replied += usize::from(node.state == State::Replied);
         }
-        if dead >= MAX_DEAD && replied == 0 {
-            let his = self.list.iter_mut().filter(of_his);
-            his.for_each(|node| node.doubtful = true);
+        if dead < MAX_DEAD || replied > 0 {
+            return;
+        }
+        for node in self
+            .list
+            .iter_mut()
+            .filter(|node| node.referrer == referrer)
+        {
+            node.doubtful = true;
         }
     }
 
