@@ -113,7 +113,11 @@ const FIGURES: &[(&str, &str, &str)] = &[
     ("seconds.#", "mean time of #s", "s"),
     ("last_seconds.#", "time of the last #", "s"),
     ("ratio.#", "mean time of #s over LB of the last", ""),
-    ("complete", "share of peers that have everything", ""),
+    (
+        "complete",
+        "share of those that stayed that have everything",
+        "",
+    ),
     ("complete.#", "share of #s that have everything", ""),
     (
         "complete_if_available",
