@@ -14,19 +14,28 @@
 //! The iterative lookup is `lookup`, a value that is told what happened and says whom to ask; this
 //! file sends what it says. Bootstrap, refreshes and pings are `maintenance`. What lasts between
 //! runs is [`state`]. `node_id` binds ids to addresses, `size` tells how large the network is; by
-//! both a lookup knows whom to believe. [BEP 5], [BEP 43] (read-only), [BEP 42], `want` of
-//! [BEP 32].
+//! both a lookup knows whom to believe. Items (an [`item`] is a value, `item_store` keeps others'),
+//! scrapes and samples are lookups and answers with more fields; what a user does with them is in
+//! `items`. [BEP 5], [BEP 43] (read-only), [BEP 42], `want` of [BEP 32], [BEP 33], [BEP 44],
+//! [BEP 51].
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
+//! [BEP 33]: https://www.bittorrent.org/beps/bep_0033.html
+//! [BEP 44]: https://www.bittorrent.org/beps/bep_0044.html
+//! [BEP 51]: https://www.bittorrent.org/beps/bep_0051.html
 //! [BEP 32]: https://www.bittorrent.org/beps/bep_0032.html
 //! [BEP 42]: https://www.bittorrent.org/beps/bep_0042.html
 //! [BEP 43]: https://www.bittorrent.org/beps/bep_0043.html
 
+pub mod item;
 pub mod krpc;
 pub mod node_id;
+pub mod scrape;
 pub mod state;
 
 mod admission;
+mod item_store;
+mod items;
 mod lookup;
 mod maintenance;
 mod node;
@@ -51,12 +60,13 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+pub use item::{Item, ItemError};
 pub use node_id::IdCheck;
 pub use routing_table::bucket_size;
 pub use size::SizeEstimate;
 pub use types::{
-    AnnouncePort, Contact, DhtConfig, DhtEvent, DhtStats, KnownNode, LookupId, LookupStats,
-    Transmit,
+    AnnouncePort, Conflict, Contact, DhtConfig, DhtEvent, DhtStats, InfoHashSample, ItemQuery,
+    KnownNode, LookupId, LookupStats, SampleReply, Transmit,
 };
 
 use crate::{
@@ -65,6 +75,7 @@ use crate::{
     network::Network,
 };
 use admission::Admission;
+use items::Items;
 use krpc::{Body, Message, Method, Query, Reply};
 use lookup::{Goal, Lookup, Owner, Source, Step, Surroundings};
 use maintenance::Maintenance;
@@ -110,6 +121,7 @@ pub struct Dht {
     next_lookup: u64,
     tokens: Tokens,
     store: PeerStore,
+    items: Option<Box<Items>>,
     sizes: Sizes,
     votes: Votes,
     admission: Admission,
@@ -158,6 +170,7 @@ impl Dht {
             next_lookup: 0,
             tokens: Tokens::new(now, &mut rng),
             store: PeerStore::new(mainline),
+            items: None,
             sizes: Sizes::default(),
             votes,
             admission: Admission::new(config.network, config.queries_per_source, now),
@@ -251,16 +264,8 @@ impl Dht {
 
     /// Looks for peers and announces us as one to the closest nodes.
     pub fn announce(&mut self, now: Instant, info_hash: InfoHash, port: AnnouncePort) -> LookupId {
-        let port = match port {
-            AnnouncePort::Explicit(0) => AnnouncePort::Implied,
-            port => port,
-        };
-        self.start_lookup(
-            now,
-            info_hash.as_target(),
-            Goal::Announce(port),
-            Owner::User,
-        )
+        let goal = Goal::Announce(port.normal());
+        self.start_lookup(now, info_hash.as_target(), goal, Owner::User)
     }
 
     /// Ends a lookup without further events.
@@ -269,6 +274,11 @@ impl Dht {
         self.events.retain(|event| match event {
             DhtEvent::PeersFound { lookup: of, .. }
             | DhtEvent::LookupReply { lookup: of, .. }
+            | DhtEvent::ItemFound { lookup: of, .. }
+            | DhtEvent::ItemDone { lookup: of, .. }
+            | DhtEvent::ItemPut { lookup: of, .. }
+            | DhtEvent::Scraped { lookup: of, .. }
+            | DhtEvent::Sampled { lookup: of, .. }
             | DhtEvent::LookupDone { lookup: of, .. } => *of != lookup,
             _ => true,
         });
@@ -328,6 +338,7 @@ impl Dht {
             dropped: self.counts.dropped,
             stored_hashes: self.store.hashes(),
             stored_peers: self.store.peers(),
+            stored_items: self.stored_items(),
             lookups: user.count(),
         }
     }
@@ -365,6 +376,7 @@ impl Dht {
         self.table.check();
         self.transactions.check();
         self.store.check();
+        self.items.iter().for_each(|items| items.store.check());
         self.lookups.values().for_each(|lookup| lookup.check());
         for node in self.table.iter() {
             assert!(self.accepts(&node.addr()), "a foreigner in the table");
@@ -397,7 +409,10 @@ impl Dht {
             Body::Reply(reply) => reply,
             // Somebody is there, but of no use for this query (a crawler's 201 "too many
             // requests", for one): no blame.
-            _ => return self.on_refusal(now, &addr, transaction.purpose),
+            _ => {
+                self.on_error(&transaction, body);
+                return self.on_refusal(now, &addr, transaction.purpose);
+            }
         };
         let changed = transaction.id.is_some_and(|id| id != reply.id);
         if changed || reply.id == self.id {
@@ -449,6 +464,7 @@ impl Dht {
                 }
                 self.drive(now, id);
             }
+            Purpose::Sample(id) => self.on_sample(id, contact, reply),
         }
     }
 
@@ -500,8 +516,10 @@ impl Dht {
         let nodes = nodes.filter(|(_, addr)| accepts(addr) && own != Some(addr.ip()));
         if let Some(hops) = lookup.on_reply(&self.id, from, rtt, reply.token, nodes) {
             let peers = match lookup.goal {
-                Goal::Nodes => Vec::new(),
-                _ => lookup.add_peers(hops, reply.values.peers().filter(accepts)),
+                Goal::Nodes | Goal::Get | Goal::Put | Goal::Scrape => Vec::new(),
+                Goal::Peers | Goal::Announce(_) => {
+                    lookup.add_peers(hops, reply.values.peers().filter(accepts))
+                }
             };
             if lookup.traced {
                 self.events.push_back(DhtEvent::LookupReply {
@@ -515,6 +533,7 @@ impl Dht {
             }
             let info_hash = InfoHash::new(*lookup.target.as_bytes());
             self.report_peers(id, info_hash, peers);
+            self.on_extras(id, from.addr, reply);
         }
         self.drive(now, id);
     }
@@ -531,6 +550,9 @@ impl Dht {
 
     /// An answer that is no use, or an error.
     fn on_refusal(&mut self, now: Instant, addr: &SocketAddr, purpose: Purpose) {
+        if let Purpose::Sample(id) = purpose {
+            return self.on_sample_failure(id, *addr);
+        }
         let (Purpose::Lookup(id) | Purpose::Probe(id) | Purpose::Announce(id)) = purpose else {
             return;
         };
@@ -577,16 +599,36 @@ impl Dht {
     }
 
     fn start_lookup(&mut self, now: Instant, target: NodeId, goal: Goal, owner: Owner) -> LookupId {
+        let id = self.next_id();
+        let lookup = self.new_lookup(now, target, goal, owner);
+        self.launch(now, id, lookup)
+    }
+
+    fn next_id(&mut self) -> LookupId {
         self.next_lookup += 1;
-        let id = LookupId(self.next_lookup);
+        LookupId(self.next_lookup)
+    }
+
+    /// A lookup with everything it can start from.
+    fn new_lookup(
+        &mut self,
+        now: Instant,
+        target: NodeId,
+        goal: Goal,
+        owner: Owner,
+    ) -> Box<Lookup> {
         let soft = self.rtt.soft_timeout();
         let around = self.surroundings(owner);
         let mut lookup = Box::new(Lookup::new(target, goal, owner, soft, around, now));
         self.seed(now, &mut lookup);
-        if goal != Goal::Nodes {
+        lookup
+    }
+
+    fn launch(&mut self, now: Instant, id: LookupId, mut lookup: Box<Lookup>) -> LookupId {
+        if matches!(lookup.goal, Goal::Peers | Goal::Announce(_)) {
             // What others announced to us is as good as what they announced elsewhere, and in a
             // network of two it is all there is.
-            let info_hash = InfoHash::new(*target.as_bytes());
+            let info_hash = InfoHash::new(*lookup.target.as_bytes());
             let stored = self.store.of(&info_hash, self.seconds(now));
             let peers = lookup.add_peers(0, stored.into_iter());
             self.report_peers(id, info_hash, peers);
@@ -649,13 +691,7 @@ impl Dht {
         loop {
             match lookup.next(now) {
                 Step::Ask(addr, node, soft) => {
-                    let info_hash = InfoHash::new(*lookup.target.as_bytes());
-                    let method = match lookup.goal {
-                        Goal::Nodes => Method::FindNode {
-                            target: lookup.target,
-                        },
-                        Goal::Peers | Goal::Announce(_) => Method::GetPeers { info_hash },
-                    };
+                    let method = lookup.question();
                     self.query(now, addr, node, method, Purpose::Lookup(id), Some(soft));
                 }
                 Step::Probe(to, target, soft) => {
@@ -664,14 +700,8 @@ impl Dht {
                     self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
                 }
                 Step::Announce(to, token, soft) => {
-                    let port = match lookup.goal {
-                        Goal::Announce(AnnouncePort::Explicit(port)) => Some(port),
-                        _ => None,
-                    };
-                    let method = Method::AnnouncePeer {
-                        info_hash: InfoHash::new(*lookup.target.as_bytes()),
-                        port,
-                        token: &token,
+                    let Some(method) = lookup.deposit(&to.addr, &token) else {
+                        continue;
                     };
                     let purpose = Purpose::Announce(id);
                     self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
@@ -687,12 +717,15 @@ impl Dht {
 
     fn on_lookup_done(&mut self, now: Instant, id: LookupId, lookup: &Lookup) {
         let stats = lookup.stats(now);
-        // Our own neighbourhood is in the table.
+        // Our own neighbourhood is in the table, and a search that ended with the first answer has
+        // not come to the closest.
         if lookup.owner != Owner::Bootstrap
+            && !lookup.is_answered()
             && let Some(eighth) = lookup.farthest_holder()
         {
             self.sizes.add(&lookup.target, &eighth);
         }
+        self.on_quest_done(now, id, lookup);
         match lookup.owner {
             Owner::User => self.events.push_back(DhtEvent::LookupDone {
                 lookup: id,

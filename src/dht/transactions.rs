@@ -51,8 +51,10 @@ pub(super) enum Purpose {
     Lookup(LookupId),
     /// For the nodes beside a lookup's target.
     Probe(LookupId),
-    /// To announce at the end of a lookup.
+    /// To announce, or to put an item, at the end of a lookup.
     Announce(LookupId),
+    /// For a sample of its torrents, which is no lookup but is named like one.
+    Sample(LookupId),
 }
 
 /// What a time-out means.

@@ -379,6 +379,12 @@ impl DhtTask {
                     listener.finish(*stats, closest.clone());
                 }
             }
+            // Whoever asked for it listens to the events.
+            DhtEvent::ItemFound { .. }
+            | DhtEvent::ItemDone { .. }
+            | DhtEvent::ItemPut { .. }
+            | DhtEvent::Scraped { .. }
+            | DhtEvent::Sampled { .. } => {}
             // Only a lookup that is traced reports its replies, and we trace none.
             DhtEvent::LookupReply { .. } => {}
             DhtEvent::Bootstrapped { nodes } => {
