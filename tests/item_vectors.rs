@@ -1,10 +1,13 @@
-//! BEP 44's items, byte for byte, and what must not be one.
+//! BEP 44's items, byte for byte, and what must not be one; BEP 33's filter.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mainswarm::{
     dht::{
         Item, ItemError,
         item::{KEY_LEN, SIGNATURE_LEN, mutable_target, signed_bytes},
         krpc::Fault,
+        scrape::Bloom,
     },
     ids::NodeId,
 };
@@ -98,4 +101,20 @@ fn what_is_no_item_is_refused_with_its_code() {
         assert_eq!(code, row["code"].as_i64().unwrap(), "{row}");
     }
     assert_eq!((values, signed), (3, 2));
+}
+
+#[test]
+fn a_thousand_addresses_make_bep_33s_filter() {
+    let vectors: Value = serde_json::from_str(include_str!("vectors/bep33.json")).unwrap();
+    let mut bloom = Bloom::default();
+    for n in 0..=255 {
+        bloom.insert(&Ipv4Addr::new(192, 0, 2, n).into());
+    }
+    for n in 0..=0x3e7 {
+        bloom.insert(&Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into());
+    }
+    let published = &vectors["published"];
+    assert_eq!(bloom.as_bytes()[..], hex(&published["filter_hex"]));
+    let expected = published["estimate"].as_f64().unwrap();
+    assert!((bloom.estimate() - expected).abs() < 0.001, "{bloom:?}");
 }

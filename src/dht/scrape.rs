@@ -90,33 +90,14 @@ fn bits(ip: &IpAddr) -> [usize; 2] {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
     use super::*;
 
     #[test]
-    fn bep_33s_filter_and_estimate() {
-        let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/vectors/bep33.json")).expect("JSON");
-        let mut bloom = Bloom::default();
-        assert_eq!(bloom.estimate(), 0.0);
-        for n in 0..=255 {
-            bloom.insert(&Ipv4Addr::new(192, 0, 2, n).into());
-        }
-        for n in 0..=0x3e7 {
-            bloom.insert(&Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into());
-        }
-        let hex = data_encoding::HEXLOWER.encode(bloom.as_bytes());
-        assert_eq!(
-            hex,
-            vectors["published"]["filter_hex"].as_str().expect("hex")
-        );
-        let expected = vectors["published"]["estimate"].as_f64().expect("a number");
-        assert!((bloom.estimate() - expected).abs() < 0.001, "{bloom:?}");
-
+    fn an_address_sets_two_bits_and_counts_once() {
         let ip: IpAddr = "192.168.1.1".parse().expect("an address");
-        assert_eq!(bits(&ip).map(u64::try_from), [Ok(1711), Ok(1831)]);
+        assert_eq!(bits(&ip), [1711, 1831]);
         let (mut one, mut union) = (Bloom::default(), Bloom::default());
+        assert_eq!(one.estimate(), 0.0);
         one.insert(&ip);
         assert!(one.may_contain(&ip) && !union.may_contain(&ip));
         assert!((one.estimate() - 1.0).abs() < 0.01);

@@ -319,3 +319,144 @@ impl Lookup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u16) -> SocketAddr {
+        SocketAddr::new([127, 0, 0, 1].into(), n)
+    }
+
+    fn item(seq: i64, value: &str) -> Item {
+        Item::sign(&[1; 32], b"salt", seq, value.as_bytes()).expect("an item")
+    }
+
+    fn reply(item: &Item) -> Reply<'_> {
+        Reply {
+            value: Some(item.value()),
+            key: item.key(),
+            signature: item.signature(),
+            seq: item.seq(),
+            ..Reply::new(NodeId::new([1; 20]))
+        }
+    }
+
+    #[test]
+    fn only_what_is_verified_and_newer_counts() {
+        let (old, new) = (item(3, "1:a"), item(4, "1:b"));
+        let target = old.target();
+        let mut quest = ItemQuest::get(b"salt", None, true);
+        let foreign = Item::sign(&[2; 32], b"salt", 9, b"1:x").expect("an item");
+        let forged = Reply {
+            seq: Some(9),
+            ..reply(&new)
+        };
+        let unsigned = Reply {
+            signature: None,
+            ..reply(&new)
+        };
+        let claim = Reply {
+            seq: Some(i64::MAX),
+            ..Reply::new(NodeId::new([1; 20]))
+        };
+        let rows = [
+            (reply(&foreign), false),
+            (forged, false),
+            (unsigned, false),
+            (claim, false),
+            (reply(&old), true),
+            (reply(&old), false),
+            (reply(&new), true),
+            (reply(&old), false),
+            (reply(&new), false),
+        ];
+        for (n, (reply, newer)) in rows.into_iter().enumerate() {
+            let from = addr(n as u16);
+            assert_eq!(quest.on_reply(&target, from, &reply), newer, "{n}");
+        }
+        assert_eq!(quest.best(), Some(&new));
+        assert_eq!(quest.copies(), 2, "of the newest");
+
+        let mut unsalted = ItemQuest::get(b"", None, true);
+        assert!(!unsalted.on_reply(&target, addr(1), &reply(&new)));
+        let mut known = ItemQuest::get(b"salt", Some(4), true);
+        assert!(!known.on_reply(&target, addr(1), &reply(&new)));
+        assert_eq!((known.best(), known.copies()), (None, 1));
+    }
+
+    #[test]
+    fn an_immutable_item_is_its_hash() {
+        let item = Item::immutable(b"1:a").expect("an item");
+        let mut quest = ItemQuest::get(b"", None, true);
+        let other = Reply {
+            value: Some(b"1:b"),
+            ..reply(&item)
+        };
+        assert!(!quest.on_reply(&item.target(), addr(1), &other));
+        assert!(quest.on_reply(&item.target(), addr(2), &reply(&item)));
+        assert!(!quest.on_reply(&item.target(), addr(3), &reply(&item)));
+        assert_eq!((quest.best(), quest.copies()), (Some(&item), 2));
+        // The right hash of what is no item.
+        let wrong = Reply {
+            value: Some(b"i01e"),
+            ..reply(&item)
+        };
+        let mut quest = ItemQuest::get(b"", None, true);
+        assert!(!quest.on_reply(&immutable_target(b"i01e"), addr(1), &wrong));
+        assert!(quest.best().is_none());
+    }
+
+    #[test]
+    fn each_node_is_told_to_replace_what_it_has() {
+        let new = item(5, "1:c");
+        let mut quest = ItemQuest::put(new.clone(), Some(4));
+        for (n, seq) in [(1, 4), (2, 3)] {
+            quest.on_reply(&new.target(), addr(n), &reply(&item(seq, "1:b")));
+        }
+        assert_eq!(quest.conflict(), None);
+        let cas = |n| quest.message(&addr(n), b"t").expect("a put").cas;
+        assert_eq!([cas(1), cas(2), cas(3)], [Some(4), Some(3), None]);
+        let freely = ItemQuest::put(new.clone(), None);
+        assert_eq!(freely.message(&addr(1), b"t").expect("a put").cas, None);
+    }
+
+    #[test]
+    fn filters_are_joined_and_spoilt_ones_left_out() {
+        let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
+        let mut quest = ScrapeQuest::default();
+        assert_eq!(quest.result(), (0, 0, 0));
+        let (mut seeds, mut peers) = (Bloom::default(), Bloom::default());
+        seeds.insert(&ip(1));
+        peers.insert(&ip(2));
+        let filters = crate::dht::krpc::Filters {
+            seeds: seeds.as_bytes(),
+            peers: peers.as_bytes(),
+        };
+        let none = Reply::new(NodeId::new([1; 20]));
+        let honest = Reply {
+            filters: Some(filters),
+            ..none
+        };
+        quest.on_reply(&honest);
+        quest.on_reply(&honest);
+        let spoilt = Reply {
+            filters: Some(crate::dht::krpc::Filters {
+                peers: &[0xff; 256],
+                ..filters
+            }),
+            ..none
+        };
+        quest.on_reply(&spoilt);
+        quest.on_reply(&none);
+        assert_eq!(quest.result(), (1, 1, 2));
+        // Somebody who gives no filters names a seed, a peer that is known and one that is not.
+        let values = [10, 0, 0, 1, 0, 1, 10, 0, 0, 2, 0, 1, 10, 0, 0, 3, 0, 1];
+        let legacy = Reply {
+            values: crate::dht::krpc::Values::Packed(&values, crate::compact::Family::V4),
+            ..none
+        };
+        quest.on_reply(&legacy);
+        assert_eq!(quest.result(), (1, 2, 3));
+    }
+}

@@ -431,6 +431,7 @@ fn a_node_that_changed_its_mind_meanwhile_refuses() {
     net.run(Duration::from_secs(20));
     assert_eq!(put_result(&mut net, 1, first), (1, None));
     // Between the search and the store somebody else puts a newer one.
+    let now = net.now;
     let second = net.node(1).put_item(now, signed(2, "1:b"), Some(1));
     net.run(RTT + RTT / 4);
     let now = net.now;
