@@ -298,7 +298,7 @@ impl World {
             Operation::ScrapeQuery(from, n) => {
                 let method = Method::GetPeers {
                     info_hash: InfoHash::new([n; 20]),
-                    noseed: n % 2 == 0,
+                    noseed: n.is_multiple_of(2),
                     scrape: true,
                 };
                 self.feed(addr(from), b"b", query(from, method));
@@ -369,7 +369,7 @@ impl World {
             sample: Some(Sample {
                 interval: i64::from(n) * 200,
                 num: i64::from(n) - 1,
-                hashes: &filter[..usize::from(n % 3) * 20 + usize::from(n % 7 == 0)],
+                hashes: &filter[..usize::from(n % 3) * 20 + usize::from(n.is_multiple_of(7))],
             }),
             ..Reply::new(id(sender))
         };
@@ -485,8 +485,9 @@ proptest! {
             world.apply(operation);
             world.drain();
         }
-        while let Some(kept) = world.dht.kept_items().next().map(Item::target) {
-            world.dht.release_item(&kept);
+        let kept: Vec<NodeId> = world.dht.kept_items().map(Item::target).collect();
+        for target in kept {
+            world.dht.release_item(&target);
         }
         // Every lookup that was not cancelled ends within a minute of waking up regularly.
         for _ in 0..70 {

@@ -118,7 +118,7 @@ impl Dht {
         if let Some([seeds, peers]) = self.store.blooms(&info_hash, self.clock.seconds(now)) {
             quest.add(&seeds, &peers);
         }
-        lookup.quest = Some(Box::new(Quest::Scrape(quest)));
+        lookup.quest = Some(Box::new(Quest::Scrape(Box::new(quest))));
         let id = self.next_id();
         self.launch(now, id, lookup)
     }

@@ -363,15 +363,16 @@ mod tests {
         assert_eq!(Sample { hashes, ..sample }.info_hashes().count(), 0);
     }
 
+    fn put(before: &str, salt: &str, seq: &str, sig: &str, v: &str) -> String {
+        let id = "i".repeat(20);
+        format!("d1:ad{before}2:id20:{id}{salt}{seq}{sig}5:token1:t{v}e1:q3:put1:t1:x1:y1:qe")
+    }
+
     #[test]
     fn faulty_puts_and_gets_get_their_codes() {
         let (key, signature) = ("k".repeat(32), "s".repeat(64));
         let k = &format!("1:k32:{key}");
         let sig = &format!("3:sig64:{signature}");
-        let put = |before: &str, salt: &str, seq: &str, sig: &str, v: &str| {
-            let id = "i".repeat(20);
-            format!("d1:ad{before}2:id20:{id}{salt}{seq}{sig}5:token1:t{v}e1:q3:put1:t1:x1:y1:qe")
-        };
         let salted = |len: usize| format!("{k}4:salt{len}:{}", "x".repeat(len));
         let long = |len: usize| format!("1:v{len}:{}", "x".repeat(len));
         let rows = [

@@ -28,7 +28,7 @@ const MAX_COUNT: f64 = 6_000.0;
 #[derive(Debug)]
 pub(in crate::dht) enum Quest {
     Item(ItemQuest),
-    Scrape(ScrapeQuest),
+    Scrape(Box<ScrapeQuest>),
 }
 
 #[derive(Debug)]
