@@ -132,7 +132,7 @@ impl ItemStore {
         let all = self.items.iter();
         let farther = all.map(|(id, stored)| (own.distance(id), *id, stored.item.weight()));
         let mut farther: Vec<_> = farther.filter(|(far, ..)| *far > limit).collect();
-        farther.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        farther.sort_unstable_by_key(|(far, ..)| std::cmp::Reverse(*far));
         let mut leaving = 0;
         while !fits(items, bytes) {
             let (.., freed) = farther.get(leaving).ok_or(Fault::StoreFull)?;
