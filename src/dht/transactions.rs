@@ -55,6 +55,8 @@ pub(super) enum Purpose {
     Announce(LookupId),
     /// For a sample of its torrents, which is no lookup but is named like one.
     Sample(LookupId),
+    /// Because the user asks, which is named like a lookup, too.
+    Ask(LookupId),
 }
 
 /// What a time-out means.
