@@ -75,6 +75,11 @@ impl Admission {
         }
     }
 
+    /// Reads the front.
+    pub(super) fn touch(&self) -> usize {
+        self.in_window as usize
+    }
+
     /// Whether nothing from this source is to be read, except what we wait for.
     pub(super) fn is_muted(&self, now: Instant, from: &SocketAddr) -> bool {
         let Some(sources) = &self.sources else {

@@ -64,6 +64,7 @@ pub use item::{Item, ItemError};
 pub use node_id::IdCheck;
 pub use routing_table::bucket_size;
 pub use size::SizeEstimate;
+pub use touch::Ahead;
 pub use types::{
     AnnouncePort, Conflict, Contact, DhtConfig, DhtEvent, DhtStats, InfoHashSample, ItemQuery,
     KnownNode, LookupId, LookupStats, SampleReply, Transmit,
