@@ -269,9 +269,10 @@ impl Dht {
         self.start_lookup(now, info_hash.as_target(), goal, Owner::User)
     }
 
-    /// Ends a lookup without further events.
+    /// Ends a lookup, or the wait for a sample, without further events.
     pub fn cancel(&mut self, lookup: LookupId) {
         self.lookups.remove(&lookup);
+        self.transactions.disown_sample(lookup);
         self.events.retain(|event| match event {
             DhtEvent::PeersFound { lookup: of, .. }
             | DhtEvent::LookupReply { lookup: of, .. }

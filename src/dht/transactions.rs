@@ -128,6 +128,14 @@ impl Transactions {
         open
     }
 
+    /// Nobody waits for this sample any more, but the node that was asked may still answer.
+    pub(super) fn disown_sample(&mut self, id: LookupId) {
+        let waiting = self.open.iter_mut();
+        for open in waiting.filter(|open| open.purpose == Purpose::Sample(id)) {
+            open.purpose = Purpose::Ping;
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.open.iter().map(|open| open.deadline).min()
     }
