@@ -117,6 +117,19 @@ impl NodeId {
         self.0[index / 8] & (0x80 >> (index % 8)) != 0
     }
 
+    /// The same id with its first `bits` bits taken from `other`.
+    ///
+    /// # Panics
+    /// If `bits` is 160 or more.
+    #[must_use]
+    pub fn with_prefix(mut self, other: &NodeId, bits: usize) -> Self {
+        let (whole, rest) = (bits / 8, bits % 8);
+        self.0[..whole].copy_from_slice(&other.0[..whole]);
+        let own = 0xff >> rest;
+        self.0[whole] = self.0[whole] & own | other.0[whole] & !own;
+        self
+    }
+
     /// The same id with bit `index` set to `value`.
     ///
     /// # Panics
@@ -214,6 +227,15 @@ mod tests {
             &text.replace('c', "g"),
         ] {
             assert_eq!(bad.parse::<InfoHash>(), Err(ParseIdError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_taken_bit_by_bit() {
+        let (own, other) = (NodeId::new([0x5a; 20]), NodeId::new([0xc3; 20]));
+        for bits in 0..160 {
+            let by_bit = (0..bits).fold(own, |id, bit| id.with_bit(bit, other.bit(bit)));
+            assert_eq!(own.with_prefix(&other, bits), by_bit, "{bits}");
         }
     }
 

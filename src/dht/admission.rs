@@ -75,6 +75,11 @@ impl Admission {
         }
     }
 
+    /// Reads the front.
+    pub(super) fn touch(&self) -> usize {
+        self.in_window as usize
+    }
+
     /// Whether nothing from this source is to be read, except what we wait for.
     pub(super) fn is_muted(&self, now: Instant, from: &SocketAddr) -> bool {
         let Some(sources) = &self.sources else {
@@ -126,6 +131,15 @@ impl Admission {
             muted_until: None,
         });
         bucket.take(now, rate, known)
+    }
+
+    /// Counts once more the query of a source that has got a long reply.
+    pub(super) fn charge(&mut self, from: &SocketAddr) {
+        let source = self.source(from);
+        let sources = self.sources.as_mut();
+        if let Some(bucket) = sources.and_then(|sources| sources.buckets.peek_mut(&source)) {
+            bucket.tokens -= 1.0;
+        }
     }
 
     fn forget(&mut self, now: Instant) {

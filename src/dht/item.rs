@@ -81,6 +81,11 @@ pub enum ItemError {
         /// How long.
         len: usize,
     },
+    /// What names the item would name a value, too.
+    #[error(
+        "this key with this salt is bencode itself, so its target is a value's: change the salt"
+    )]
+    KeyIsValue,
     /// Below zero.
     #[error("the sequence number is negative: count from 0 or 1")]
     NegativeSeq,
@@ -98,6 +103,7 @@ impl From<ItemError> for Fault {
             ItemError::ValueTooBig { .. } => Self::ValueTooBig,
             ItemError::BadValue => Self::BadValue,
             ItemError::SaltTooBig { .. } => Self::SaltTooBig,
+            ItemError::KeyIsValue => Self::BadKey,
             ItemError::NegativeSeq => Self::BadSeq,
             ItemError::WrongSignature | ItemError::WrongTarget => Self::WrongSignature,
         }
@@ -123,6 +129,7 @@ impl Item {
             return Err(ItemError::NegativeSeq);
         }
         let secret = SigningKey::from_bytes(secret);
+        check_owner(secret.verifying_key().as_bytes(), salt)?;
         let signature = secret.sign(&signed_bytes(salt, seq, value));
         Ok(Self {
             value: value.into(),
@@ -151,6 +158,7 @@ impl Item {
         if seq < 0 {
             return Err(ItemError::NegativeSeq);
         }
+        check_owner(key, salt)?;
         let verifying = VerifyingKey::from_bytes(key).map_err(|_| ItemError::WrongSignature)?;
         let signed = signed_bytes(salt, seq, value);
         verifying
@@ -272,6 +280,16 @@ fn check_salt(salt: &[u8]) -> Result<(), ItemError> {
     }
 }
 
+/// An item that never changes is named by the hash of its value, and one that does by the hash of
+/// its key and salt. Whoever tries some ten million keys has one that is a value as well: under its
+/// target he could show what nobody can change, and change it.
+fn check_owner(key: &[u8; KEY_LEN], salt: &[u8]) -> Result<(), ItemError> {
+    match check_value(&[key, salt].concat()) {
+        Ok(()) => Err(ItemError::KeyIsValue),
+        Err(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,6 +343,30 @@ mod tests {
         assert!(ed25519_dalek::Verifier::verify(&key, b"anything", &parsed).is_ok());
         let item = Item::signed(&neutral, b"", 1, &signature, b"5:hello");
         assert_eq!(item, Err(ItemError::WrongSignature));
+    }
+
+    #[test]
+    fn no_target_is_that_of_a_value_and_of_an_owner() {
+        let key = |head: &[u8; 3]| {
+            let mut key = [b'a'; KEY_LEN];
+            key[..3].copy_from_slice(head);
+            key
+        };
+        let rows = [
+            (key(b"29:"), 0, Err(ItemError::KeyIsValue)),
+            (key(b"93:"), 64, Err(ItemError::KeyIsValue)),
+            (key(b"29:"), 1, Err(ItemError::WrongSignature)),
+            (key(b"93:"), 63, Err(ItemError::WrongSignature)),
+        ];
+        for (key, len, expected) in rows {
+            let salt = vec![b'a'; len];
+            let named = [&key, &salt[..]].concat();
+            let value = Item::immutable(&named).map(|item| item.target());
+            let twins = value == Ok(mutable_target(&key, &salt));
+            assert_eq!(twins, expected == Err(ItemError::KeyIsValue), "{len}");
+            let signed = Item::signed(&key, &salt, 1, &[1; SIGNATURE_LEN], b"1:x");
+            assert_eq!(signed.map(|_| ()), expected, "{len}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::ids::NodeId;
 const MAX_ITEMS: usize = 700;
 /// Ours: three quarters of what that many items of full size take.
 const MAX_BYTES: usize = 640 * 1_024;
-/// Ours: one of twenty places, for an IPv4 /24 or an IPv6 /64.
+/// Ours: one of twenty places, for an IPv4 /24 or an IPv6 /48.
 const MAX_PER_SOURCE: u32 = 35;
 
 /// BEP 44: without being put again an item may be forgotten after two hours.
@@ -191,11 +191,12 @@ impl Stored {
     }
 }
 
-/// What one customer or one provider of addresses has: a /24, in IPv6 a /64.
+/// Where up to 256 customers of a provider are: a /24, in IPv6 a /48, of which one customer alone may
+/// have 65,536 /64.
 fn source(ip: &IpAddr) -> u64 {
     match ip.to_canonical() {
         IpAddr::V4(ip) => 1 << 32 | u64::from(ip.to_bits() >> 8),
-        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+        IpAddr::V6(ip) => (ip.to_bits() >> 80) as u64,
     }
 }
 
@@ -306,6 +307,22 @@ mod tests {
             assert_eq!(private.put(number(n), None, &ip(7), &OWN, 0), Ok(()));
         }
         private.check();
+    }
+
+    #[test]
+    fn a_customer_with_many_subnets_is_one_source() {
+        let mut store = ItemStore::new(true);
+        let ip = |n: u32, site: u16| {
+            let subnet = n as u16;
+            IpAddr::from([0x2001, 0xdb8, site, subnet, 0, 0, 0, 1])
+        };
+        let mut taken = 0;
+        for n in 0..2 * MAX_PER_SOURCE {
+            taken += u32::from(store.put(number(n), None, &ip(n, 1), &OWN, 0).is_ok());
+        }
+        assert_eq!(taken, MAX_PER_SOURCE);
+        assert_eq!(store.put(number(999), None, &ip(0, 2), &OWN, 0), Ok(()));
+        store.check();
     }
 
     #[test]

@@ -317,8 +317,7 @@ impl Lookup {
 
     fn ask(&mut self, at: usize, now: Instant) -> Step {
         let usual = self.soft_timeout();
-        let candidate = self.candidates.get_mut(at);
-        candidate.state = State::Asked;
+        let candidate = self.candidates.set_asked(at);
         candidate.tries += 1;
         self.stats.asked += u32::from(candidate.tries == 1);
         self.last_asked = now;
@@ -422,8 +421,7 @@ impl Lookup {
 
     /// How many queries are out and not slow.
     fn waiting(&self) -> usize {
-        let asked = self.candidates.iter();
-        let asked = asked.filter(|node| node.state == State::Asked).count();
+        let asked = self.candidates.asked();
         match &self.stage {
             Stage::Sweep(sweep) => asked + sweep.waiting(),
             Stage::Search | Stage::Paths(_) | Stage::Over => asked,
@@ -598,12 +596,7 @@ impl Lookup {
 
     /// A node has not replied for as long as most take.
     pub(super) fn on_slow(&mut self, addr: &SocketAddr) {
-        if let Some(node) = self.candidates.find(addr)
-            && node.state == State::Asked
-        {
-            node.state = State::Slow;
-            self.candidates.on_dead(addr);
-        }
+        self.candidates.set_late(addr, State::Slow);
     }
 
     /// The same for a question about a point beside the target.
@@ -626,12 +619,7 @@ impl Lookup {
 
     /// A node will not reply, or not usefully.
     pub(super) fn on_failure(&mut self, addr: &SocketAddr) {
-        if let Some(node) = self.candidates.find(addr)
-            && matches!(node.state, State::Asked | State::Slow)
-        {
-            node.state = State::Failed;
-            self.candidates.on_dead(addr);
-        }
+        self.candidates.set_late(addr, State::Failed);
     }
 
     pub(super) fn stats(&self, now: Instant) -> LookupStats {

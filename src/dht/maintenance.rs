@@ -102,8 +102,8 @@ pub(super) struct Maintenance {
     next_ping: Instant,
     next_search: Instant,
     next_sweep: Option<Instant>,
-    /// The bucket to fill next, after joining.
-    fill: Option<usize>,
+    /// The bucket to fill next, after joining; there are 160.
+    fill: Option<u8>,
     refresh: Option<LookupId>,
 }
 
@@ -152,6 +152,15 @@ impl Maintenance {
 
     pub(super) fn is_joined(&self) -> bool {
         self.phase == Phase::Joined
+    }
+
+    /// Reads what every input reads.
+    pub(super) fn touch(&self) -> usize {
+        let late = self.next_ping < self.credited;
+        self.newcomers.len()
+            ^ self.credit as usize
+            ^ usize::from(self.is_joined())
+            ^ usize::from(late)
     }
 }
 
@@ -328,7 +337,7 @@ impl Dht {
     pub(super) fn on_new_id(&mut self, now: Instant) {
         if self.maintenance.phase == Phase::Joined {
             self.maintenance.next_search = now;
-            self.maintenance.fill = Some(self.table.buckets());
+            self.maintenance.fill = Some(self.table.buckets() as u8);
         }
     }
 
@@ -356,7 +365,7 @@ impl Dht {
             self.maintenance.phase = Phase::Joined;
             if !joined {
                 self.maintenance.saved = Vec::new();
-                self.maintenance.fill = Some(self.table.buckets());
+                self.maintenance.fill = Some(self.table.buckets() as u8);
                 self.maintenance.next_ping = now + FILL_PAUSE;
                 self.maintenance.next_knock = now + FILL_PAUSE;
                 let nodes = self.table.len();
@@ -575,8 +584,8 @@ impl Dht {
         let fill = self
             .maintenance
             .fill
-            .and_then(|at| self.table.next_to_fill(at));
-        self.maintenance.fill = fill.and_then(|at| at.checked_sub(1));
+            .and_then(|at| self.table.next_to_fill(at.into()));
+        self.maintenance.fill = fill.and_then(|at| at.checked_sub(1)).map(|at| at as u8);
         let index = fill.or_else(|| self.table.next_to_refresh(seconds));
         if let Some(index) = index {
             let random = NodeId::new(self.rng.random());

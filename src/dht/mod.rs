@@ -68,6 +68,7 @@ pub use item::{Item, ItemError};
 pub use node_id::IdCheck;
 pub use routing_table::bucket_size;
 pub use size::SizeEstimate;
+pub use touch::Ahead;
 pub use types::{
     AnnouncePort, Conflict, Contact, DhtConfig, DhtEvent, DhtStats, InfoHashSample, ItemQuery,
     KnownNode, LookupId, LookupStats, SampleReply, Transmit,
@@ -275,9 +276,10 @@ impl Dht {
         self.start_lookup(now, info_hash.as_target(), goal, Owner::User)
     }
 
-    /// Ends a lookup without further events.
+    /// Ends a lookup, or the wait for an answer, without further events.
     pub fn cancel(&mut self, lookup: LookupId) {
         self.lookups.remove(&lookup);
+        self.transactions.disown(lookup);
         self.events.retain(|event| event.lookup() != Some(lookup));
     }
 

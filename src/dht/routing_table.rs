@@ -129,6 +129,11 @@ impl RoutingTable {
         self.nodes.reserve_exact(count);
     }
 
+    /// Reads what tells where the rest is.
+    pub(super) fn touch_front(&self) -> usize {
+        self.buckets.len() ^ usize::from(self.own.bit(0))
+    }
+
     /// Reads the fronts of the buckets.
     pub(super) fn touch_buckets(&self) -> usize {
         // A front has 12 bytes and a line of the cache 64. No loop over all: its end would have to
@@ -138,23 +143,17 @@ impl RoutingTable {
         all.iter().fold(0, |sum, at| sum ^ changed(at) as usize)
     }
 
-    /// Reads the bucket that an id belongs to.
-    pub(super) fn touch(&self, id: &NodeId) -> usize {
-        self.touch_bucket(self.index(id))
+    /// The bucket that an id belongs to.
+    pub(super) fn bucket_of(&self, id: &NodeId) -> &[Node] {
+        self.bucket(self.index(id))
     }
 
-    /// Reads the bucket that upkeep will look into.
-    pub(super) fn touch_stalest(&self) -> usize {
+    /// The buckets that upkeep will look into.
+    pub(super) fn stalest(&self) -> [&[Node]; 2] {
         let buckets = self.buckets.iter().enumerate();
         let stalest = buckets.min_by_key(|(_, bucket)| bucket.stalest);
-        self.touch_bucket(stalest.map_or(0, |(index, _)| index)) ^ self.touch_bucket(0)
-    }
-
-    fn touch_bucket(&self, index: usize) -> usize {
-        let nodes = self.bucket(index);
-        // Of 48 bytes each, so these are in all lines of the cache that eight of them fill.
-        let seen = |at: &usize| nodes.get(*at).map_or(0, |node| node.seen as usize);
-        [0, 1, 3, 4, 5, 7].iter().fold(0, |sum, at| sum ^ seen(at))
+        let stalest = stalest.map_or(0, |(index, _)| index);
+        [self.bucket(stalest), self.bucket(0)]
     }
 
     pub(super) fn count(&self, quality: Quality, now: Seconds) -> usize {
@@ -540,14 +539,11 @@ impl RoutingTable {
 
     /// An id that belongs into a bucket, from random bits.
     pub(super) fn id_in_bucket(&self, index: usize, random: NodeId) -> NodeId {
-        let mut id = random;
-        for bit in 0..index.min(MAX_BUCKETS - 1) {
-            id = id.with_bit(bit, self.own.bit(bit));
+        let id = random.with_prefix(&self.own, index.min(MAX_BUCKETS - 1));
+        match index + 1 < self.buckets.len() {
+            true => id.with_bit(index, !self.own.bit(index)),
+            false => id,
         }
-        if index + 1 < self.buckets.len() {
-            id = id.with_bit(index, !self.own.bit(index));
-        }
-        id
     }
 
     fn index(&self, id: &NodeId) -> usize {

@@ -4,17 +4,16 @@
 //! where the next one is. Whoever knows several inputs to come has them touched step by step, so
 //! that the processor waits for the memory of all of them at once.
 
-use super::Dht;
+use super::{Dht, node::Node};
 use crate::ids::NodeId;
 
 impl Dht {
     /// So many steps has [`Self::touch`].
-    pub const TOUCH_STEPS: usize = 3;
+    pub const TOUCH_STEPS: usize = 2;
 
-    /// Reads the memory that an input will begin with, a datagram or, without one, a time-out, and
-    /// gives a number that follows from it. Step by step from 0 to [`Self::TOUCH_STEPS`] less one.
-    /// It has no other use.
-    pub fn touch(&self, step: usize, datagram: Option<&[u8]>) -> usize {
+    /// Reads the memory that every input begins with, and gives a number that follows from it. Step
+    /// by step from 0 to [`Self::TOUCH_STEPS`] less one. It has no other use.
+    pub fn touch(&self, step: usize) -> usize {
         match step {
             0 => {
                 self.lookups.len()
@@ -22,18 +21,42 @@ impl Dht {
                     ^ usize::from(self.config.read_only)
                     ^ usize::from(self.id.bit(0))
                     ^ self.transactions.len()
-                    ^ self.table.buckets()
-                    ^ usize::from(self.maintenance.is_joined())
+                    ^ self.table.touch_front()
+                    ^ self.maintenance.touch()
+                    ^ self.admission.touch()
+                    ^ usize::from(self.outbox.has_room())
+                    ^ self.events.len()
             }
-            1 => self.table.touch_buckets() ^ self.transactions.touch(),
-            _ => match datagram {
-                Some(datagram) => {
-                    let touched = |id: Option<NodeId>| id.map_or(0, |id| self.table.touch(&id));
-                    touched(sender(datagram)) ^ touched(target(datagram))
-                }
-                None => self.table.touch_stalest(),
-            },
+            _ => self.table.touch_buckets() ^ self.transactions.touch(),
         }
+    }
+
+    /// What an input reads next, a datagram or, without one, a time-out. To find it takes longer
+    /// than to ask for it, so whoever finds it for several inputs before he reads waits for the
+    /// memory of more of them at once.
+    pub fn ahead(&self, datagram: Option<&[u8]>) -> Ahead<'_> {
+        let bucket = |id: NodeId| self.table.bucket_of(&id);
+        Ahead(match datagram {
+            Some(datagram) => [sender(datagram), target(datagram)]
+                .map(|id| id.map_or_else(Default::default, bucket)),
+            None => self.table.stalest(),
+        })
+    }
+}
+
+/// Memory to be read: nodes of a routing table.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead<'a>([&'a [Node]; 2]);
+
+impl Ahead<'_> {
+    /// Reads it, and gives a number that follows from it.
+    pub fn touch(&self) -> usize {
+        // Of 48 bytes each, so these are in all lines of the cache that eight of them fill.
+        let [one, other] = self.0.map(|nodes| {
+            let seen = |at: &usize| nodes.get(*at).map_or(0, |node| node.seen as usize);
+            [0, 1, 3, 4, 5, 7].iter().fold(0, |sum, at| sum ^ seen(at))
+        });
+        one ^ other
     }
 }
 

@@ -130,6 +130,16 @@ impl Transactions {
         open
     }
 
+    /// Nobody waits for this answer any more, but the node that was asked may still answer.
+    pub(super) fn disown(&mut self, id: LookupId) {
+        let waiting = self.open.iter_mut();
+        for open in
+            waiting.filter(|open| [Purpose::Sample(id), Purpose::Ask(id)].contains(&open.purpose))
+        {
+            open.purpose = Purpose::Ping;
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.open.iter().map(|open| open.deadline).min()
     }

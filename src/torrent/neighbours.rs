@@ -405,7 +405,8 @@ impl Torrent {
 
     /// BEP 11: tells peers who else is here.
     fn gossip(&mut self, now: Instant) {
-        if self.is_private() || !self.config.pex {
+        let mut peers = self.peers.values();
+        if self.is_private() || !self.config.pex || !peers.any(|peer| peer.pex_out.is_due(now)) {
             return;
         }
         let flags = |peer: &Peer| {

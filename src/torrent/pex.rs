@@ -41,6 +41,11 @@ impl PexOut {
         self.recipient = Some(addr);
     }
 
+    /// Whether it is time to look for news.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.next_at
+    }
+
     /// The next message, if it is time and there is news. `connected` holds the listening
     /// addresses, as far as known, of the peers that we have shaken hands with.
     pub(super) fn diff(
@@ -48,10 +53,16 @@ impl PexOut {
         now: Instant,
         connected: &BTreeMap<SocketAddr, PexFlags>,
     ) -> Option<PexMessage> {
-        if now < self.next_at {
+        if !self.is_due(now) {
             return None;
         }
         let recipient = self.recipient;
+        // Mostly there is none, and both are in order.
+        let others = connected.keys().filter(|addr| Some(**addr) != recipient);
+        if self.told.iter().eq(others) {
+            self.next_at = now + FIRST_AFTER;
+            return None;
+        }
         let dropped: Vec<SocketAddr> = self
             .told
             .iter()

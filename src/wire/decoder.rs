@@ -5,7 +5,9 @@
 //! extension payloads leave as slices of the read buffer. What a number *means* (whether a piece
 //! exists, whether a bitfield fits) is for who knows the torrent.
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
 
 use super::{Message, extension, message::id};
 use crate::metainfo::{Block, PieceIndex};
@@ -41,11 +43,13 @@ impl Decoder {
     }
 
     /// Takes one whole message off the front of `buffer`, block data as a slice of it, uncopied.
+    /// The buffer may be of several parts; data that lie in two of them are copied.
     ///
     /// O(1) while the message is incomplete. After an error the buffer means nothing.
-    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Message>, DecodeError> {
+    pub fn decode(&mut self, buffer: &mut impl Buf) -> Result<Option<Message>, DecodeError> {
         self.missing = 0;
-        let Some(prefix) = buffer.first_chunk::<PREFIX_LEN>() else {
+        let (front, count) = front(buffer);
+        let Some((prefix, ids)) = front[..count].split_first_chunk::<PREFIX_LEN>() else {
             return Ok(None);
         };
         let len = u32::from_be_bytes(*prefix);
@@ -56,12 +60,12 @@ impl Decoder {
         if len > MAX_LEN {
             return Err(DecodeError::TooLong { len });
         }
-        if let Some(&id) = buffer.get(PREFIX_LEN) {
-            check_len(id, len, buffer.get(PREFIX_LEN + 1).copied())?;
+        if let [id, extended @ ..] = ids {
+            check_len(*id, len, extended.first().copied())?;
         }
         let whole = PREFIX_LEN + len as usize;
-        if buffer.len() < whole {
-            self.missing = whole - buffer.len();
+        if buffer.remaining() < whole {
+            self.missing = whole - buffer.remaining();
             return Ok(None);
         }
         Ok(Some(take(buffer, len)))
@@ -72,6 +76,24 @@ impl Decoder {
     pub fn missing(&self) -> usize {
         self.missing
     }
+}
+
+/// A copy of the first bytes, from several parts if need be, and how many there are.
+fn front(buffer: &impl Buf) -> ([u8; FRONT_LEN], usize) {
+    let mut front = [0; FRONT_LEN];
+    let chunk = buffer.chunk();
+    if let Some(whole) = chunk.first_chunk() {
+        return (*whole, FRONT_LEN);
+    }
+    let mut parts = [IoSlice::new(&[]); FRONT_LEN];
+    let full = buffer.chunks_vectored(&mut parts);
+    let bytes = parts[..full].iter().flat_map(|part| part.iter());
+    let mut count = 0;
+    for (place, byte) in front.iter_mut().zip(bytes) {
+        *place = *byte;
+        count += 1;
+    }
+    (front, count)
 }
 
 /// Judges a length prefix, id byte included, by the message's id and, for an extended message, by
@@ -98,23 +120,22 @@ fn check_len(id: u8, len: u32, extended: Option<u8>) -> Result<(), DecodeError> 
 }
 
 /// Takes a message that is complete and of a permitted length.
-fn take(buffer: &mut BytesMut, len: u32) -> Message {
+fn take(buffer: &mut impl Buf, len: u32) -> Message {
     buffer.advance(PREFIX_LEN);
     let id = buffer.get_u8();
     let left = len as usize - 1;
-    let rest = |buffer: &mut BytesMut, len: usize| -> Bytes { buffer.split_to(len).freeze() };
     match id {
         id::CHOKE => Message::Choke,
         id::UNCHOKE => Message::Unchoke,
         id::INTERESTED => Message::Interested,
         id::NOT_INTERESTED => Message::NotInterested,
         id::HAVE => Message::Have(PieceIndex(buffer.get_u32())),
-        id::BITFIELD => Message::Bitfield(rest(buffer, left)),
+        id::BITFIELD => Message::Bitfield(buffer.copy_to_bytes(left)),
         id::REQUEST => Message::Request(block(buffer)),
         id::PIECE => {
             let piece = PieceIndex(buffer.get_u32());
             let begin = buffer.get_u32();
-            let data = rest(buffer, left - 8);
+            let data: Bytes = buffer.copy_to_bytes(left - 8);
             let block = Block {
                 piece,
                 begin,
@@ -131,7 +152,7 @@ fn take(buffer: &mut BytesMut, len: u32) -> Message {
         id::ALLOWED_FAST => Message::AllowedFast(PieceIndex(buffer.get_u32())),
         id::EXTENDED => Message::Extended {
             id: buffer.get_u8(),
-            payload: rest(buffer, left - 1),
+            payload: buffer.copy_to_bytes(left - 1),
         },
         unknown => {
             buffer.advance(left);
@@ -140,7 +161,7 @@ fn take(buffer: &mut BytesMut, len: u32) -> Message {
     }
 }
 
-fn block(buffer: &mut BytesMut) -> Block {
+fn block(buffer: &mut impl Buf) -> Block {
     Block {
         piece: PieceIndex(buffer.get_u32()),
         begin: buffer.get_u32(),
@@ -149,6 +170,8 @@ fn block(buffer: &mut BytesMut) -> Block {
 }
 
 const PREFIX_LEN: usize = 4;
+/// The length prefix, the id, and the id of an extended message.
+const FRONT_LEN: usize = PREFIX_LEN + 2;
 /// BEP 3: clients close on requests over 128 KiB; nobody sends blocks longer than that.
 const MAX_BLOCK: u32 = 128 * 1024;
 /// Four million pieces, the most that a torrent may have ([`crate::metainfo`]).
@@ -162,6 +185,8 @@ const MAX_LEN: u32 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     fn decode(bytes: &[u8]) -> Result<Option<Message>, DecodeError> {
@@ -228,6 +253,31 @@ mod tests {
             let mut decoder = Decoder::new();
             assert_eq!(decoder.decode(&mut BytesMut::from(bytes)), Ok(None));
             assert_eq!(decoder.missing(), missing);
+        }
+    }
+
+    #[test]
+    fn a_buffer_may_be_of_several_parts() {
+        let block = Block {
+            piece: PieceIndex(1),
+            begin: 2,
+            len: 3,
+        };
+        let data = Bytes::from_static(b"xyz");
+        let mut bytes = Vec::new();
+        let message = Message::Piece { block, data };
+        let data = message.encode(&mut bytes).expect("a block has data");
+        for at in 0..=bytes.len() {
+            let (first, second) = bytes.split_at(at);
+            let mut parts = first.chain(second).chain(data.clone());
+            let mut decoder = Decoder::new();
+            let decoded = decoder.decode(&mut parts).unwrap().expect("a whole one");
+            assert_eq!(decoded, message, "{at}");
+            let Message::Piece { data: same, .. } = decoded else {
+                panic!("{decoded:?}");
+            };
+            assert_eq!(same.as_ptr(), data.as_ptr());
+            assert_eq!(decoder.decode(&mut parts), Ok(None));
         }
     }
 

@@ -6,7 +6,7 @@
 //! name (`peer-3.log`, `hosts/peer-3/mainswarm.1000.stdout`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
+    export,
     live::figures::{self, Member},
     outcome::{CaseOutcome, Outcome, Run, VERSION},
     runner::judge::judge,
@@ -43,6 +44,46 @@ pub enum CollectError {
         /// How many files were read.
         files: usize,
     },
+    /// Nodes of something else wrote them.
+    #[error("{file} is of the run {found}, and {asked} was asked for; {remedy}")]
+    Other {
+        /// Where it says so.
+        file: PathBuf,
+        /// What the log says.
+        found: String,
+        /// What an export of the scenario's case is called.
+        asked: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A node that the case has not.
+    #[error(
+        "{file} is of {class} {index}, and the scenario has {has} of that class; name the logs of \
+         this scenario, with the --case, --set and --quick of its export"
+    )]
+    Beyond {
+        /// Where it says so.
+        file: PathBuf,
+        /// The node's class.
+        class: String,
+        /// Its number.
+        index: usize,
+        /// How many there are.
+        has: usize,
+    },
+    /// Runs with different seeds are not one run.
+    #[error(
+        "{file} is of a run with seed {found}, and what was read before with seed {before}; name \
+         the logs of one run"
+    )]
+    OtherSeed {
+        /// Where it says so.
+        file: PathBuf,
+        /// Its seed.
+        found: u64,
+        /// That of the others.
+        before: u64,
+    },
     /// The scenario has no such case.
     #[error("the scenario has {cases} cases, and no number {case}; they count from 1")]
     NoCase {
@@ -60,6 +101,8 @@ pub struct Collected {
     pub outcome: Outcome,
     /// Lines that are not a node's, as `file:line: why`.
     pub bad_lines: Vec<String>,
+    /// Nodes of the case that wrote nothing, by name.
+    pub silent: Vec<String>,
 }
 
 /// Reads the logs below `paths`: the output of one run of `scenario`'s case number `case`, counted
@@ -80,22 +123,24 @@ pub fn read(
         list(path, &mut files)?;
     }
     files.sort();
-    let mut logs = Logs::new(&of.plan);
+    let mut logs = Logs::new(scenario, case);
     for path in &files {
         let text = fs::read(path).map_err(|source| CollectError::Read {
             path: path.clone(),
             source,
         })?;
-        logs.read(path, &String::from_utf8_lossy(&text));
+        logs.read(path, &String::from_utf8_lossy(&text))?;
     }
     if logs.understood == 0 {
         let files = files.len();
         return Err(CollectError::Nothing { files });
     }
     let run = logs.run(&of.plan);
+    let silent = logs.silent();
     Ok(Collected {
-        outcome: outcome(scenario, of, run),
+        outcome: outcome(scenario, of, run, &silent),
         bad_lines: logs.bad,
+        silent,
     })
 }
 
@@ -128,8 +173,7 @@ type Name = (String, usize);
 enum Line {
     /// Who writes, as an export's shell says.
     Header {
-        #[serde(rename = "testnet")]
-        _testnet: String,
+        testnet: String,
         class: String,
         index: usize,
         seed: u64,
@@ -161,6 +205,12 @@ enum Line {
 
 struct Logs {
     classes: Vec<String>,
+    /// What the run is called, and what else of the scenario could have been meant.
+    name: String,
+    cases: Vec<String>,
+    /// Who should write, and who did.
+    groups: Vec<(String, usize)>,
+    heard: BTreeSet<Name>,
     nodes: BTreeMap<Name, Node>,
     bad: Vec<String>,
     understood: usize,
@@ -176,13 +226,19 @@ struct Node {
 }
 
 impl Logs {
-    fn new(plan: &Plan) -> Self {
-        let mut classes: Vec<String> = plan.classes.iter().map(|c| c.name.clone()).collect();
+    fn new(scenario: &Scenario, case: usize) -> Self {
+        let of = &scenario.cases[case - 1];
+        let cases = 1..=scenario.cases.len();
+        let mut classes: Vec<String> = of.plan.classes.iter().map(|c| c.name.clone()).collect();
         classes.extend(["router", "node", "announcer", "seeker"].map(str::to_owned));
         // `slow-peer-3` is no `peer`.
         classes.sort_by_key(|class| std::cmp::Reverse(class.len()));
         Self {
             classes,
+            name: export::run_name(scenario, case),
+            cases: cases.map(|case| export::run_name(scenario, case)).collect(),
+            groups: export::groups(scenario, of),
+            heard: BTreeSet::new(),
             nodes: BTreeMap::new(),
             bad: Vec::new(),
             understood: 0,
@@ -190,7 +246,7 @@ impl Logs {
         }
     }
 
-    fn read(&mut self, path: &Path, text: &str) {
+    fn read(&mut self, path: &Path, text: &str) -> Result<(), CollectError> {
         let of_file = path.iter().rev().find_map(|part| self.name(part.to_str()?));
         // Who a writer of this file is: by what stands before its lines, the file's only one
         // without.
@@ -223,13 +279,17 @@ impl Logs {
                 .or(by_prefix)
                 .or(of_file.clone());
             if let Line::Header {
-                class, index, seed, ..
+                testnet,
+                class,
+                index,
+                seed,
             } = parsed
             {
+                self.belongs(path, &testnet, seed.saturating_sub(index as u64))?;
                 // Replicas of compose do not know their number, what stands before them does.
                 let index = self.name(before).map_or(index, |(_, index)| index);
+                self.hear(path, &(class.clone(), index))?;
                 writers.insert(before.to_owned(), (class, index));
-                self.seed = Some(seed - (index as u64).min(seed)).or(self.seed);
                 self.understood += 1;
                 continue;
             }
@@ -237,6 +297,7 @@ impl Logs {
                 self.complain(path, number, "which node wrote it is not said");
                 continue;
             };
+            self.hear(path, &writer)?;
             self.understood += 1;
             looked |= matches!(parsed, Line::Peer { .. });
             self.take(writer, parsed);
@@ -245,9 +306,75 @@ impl Logs {
         if let Some(seeker) = of_file.filter(|(class, _)| class == "seeker")
             && writers.is_empty()
         {
+            self.hear(path, &seeker)?;
             self.understood += 1;
             self.nodes.entry(seeker).or_default().lookups.push(looked);
         }
+        Ok(())
+    }
+
+    /// Whether a node that says of which run it is, is of this one.
+    fn belongs(&mut self, file: &Path, found: &str, seed: u64) -> Result<(), CollectError> {
+        if found != self.name {
+            let case = self.cases.iter().position(|name| name == found);
+            return Err(CollectError::Other {
+                file: file.to_owned(),
+                found: found.to_owned(),
+                asked: self.name.clone(),
+                remedy: match case {
+                    Some(case) => format!("that is --case {}", case + 1),
+                    None => {
+                        "name that scenario with the --set and --quick of its export, or other \
+                             logs"
+                            .into()
+                    }
+                },
+            });
+        }
+        let before = *self.seed.get_or_insert(seed);
+        match before == seed {
+            true => Ok(()),
+            false => Err(CollectError::OtherSeed {
+                file: file.to_owned(),
+                found: seed,
+                before,
+            }),
+        }
+    }
+
+    /// A node has written something; an error if there is no such node.
+    fn hear(&mut self, file: &Path, node: &Name) -> Result<(), CollectError> {
+        if self.heard.contains(node) {
+            return Ok(());
+        }
+        let (class, index) = node;
+        let mut groups = self.groups.iter();
+        let has = groups
+            .find(|(group, _)| group == class)
+            .map_or(0, |(_, count)| *count);
+        // Compose counts from 1.
+        if !self.groups.is_empty() && (*index > has || has == 0) {
+            return Err(CollectError::Beyond {
+                file: file.to_owned(),
+                class: class.clone(),
+                index: *index,
+                has,
+            });
+        }
+        self.heard.insert(node.clone());
+        Ok(())
+    }
+
+    /// Who wrote nothing.
+    fn silent(&self) -> Vec<String> {
+        let mut silent = Vec::new();
+        for (class, count) in &self.groups {
+            let heard = |index| self.heard.contains(&(class.clone(), index));
+            let first = usize::from(heard(*count) && !heard(0));
+            let numbers = (first..first + count).filter(|index| !heard(*index));
+            silent.extend(numbers.map(|index| format!("{class}-{index}")));
+        }
+        silent
     }
 
     fn take(&mut self, writer: Name, line: Line) {
@@ -350,7 +477,19 @@ impl Logs {
     }
 }
 
-fn outcome(scenario: &Scenario, case: &Case, run: Run) -> Outcome {
+/// `3 nodes wrote nothing: peer-3, peer-4, seed-0.`
+pub fn nothing_from(silent: &[String]) -> String {
+    const NAMED: usize = 12;
+    let named = silent[..silent.len().min(NAMED)].join(", ");
+    let more = match silent.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let nodes = if silent.len() == 1 { "node" } else { "nodes" };
+    format!("{} {nodes} wrote nothing: {named}{more}.", silent.len())
+}
+
+fn outcome(scenario: &Scenario, case: &Case, run: Run, silent: &[String]) -> Outcome {
     let cases = vec![CaseOutcome {
         settings: case.settings.clone(),
         runs: vec![run],
@@ -365,6 +504,9 @@ fn outcome(scenario: &Scenario, case: &Case, run: Run) -> Outcome {
          program."
             .to_owned(),
     ];
+    if !silent.is_empty() {
+        notes.push(nothing_from(silent));
+    }
     notes.extend(judged.notes);
     Outcome {
         scenario: scenario.name.clone(),

@@ -241,12 +241,24 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Figures and cost alone, for what draws no curve of a run.
+    pub fn without_series(&self) -> Self {
+        let mut kept = self.clone();
+        for run in kept.cases.iter_mut().flat_map(|case| &mut case.runs) {
+            let series = std::mem::take(&mut run.series);
+            run.series.bounds = series.bounds;
+        }
+        kept.kept()
+    }
+}
+
 /// What runs are made by.
 pub const VERSION: &str = concat!("mainswarm-testnet ", env!("CARGO_PKG_VERSION"));
 
 const MOST_POINTS: usize = 500;
 const FEWEST_POINTS: usize = 50;
-const POINTS_OF_ALL: usize = 40_000;
+const POINTS_OF_ALL: usize = 20_000;
 
 impl Series {
     fn keep(&mut self, most: usize) {
@@ -272,7 +284,9 @@ impl Series {
             &mut self.occupancy,
         ] {
             values.retain(|value| value.is_finite());
+            thin(values, most);
         }
+        thin(&mut self.paths, most);
         self.unchoked.retain(|slot| slot.seconds.is_finite());
         self.progress
             .retain(|(time, _, wall)| time.is_finite() && wall.is_finite());
@@ -345,6 +359,8 @@ mod tests {
         assert_eq!(run.figures.keys().collect::<Vec<_>>(), ["seconds"]);
         assert_eq!(run.series.utilisation, [(1.0, 0.5)]);
         assert_eq!((run.series.bounds, run.cost.cpu), (None, 0.0));
+        let bare = outcome.without_series().cases[0].runs[0].clone();
+        assert_eq!((bare.series, bare.figures.len()), (Series::default(), 2));
         let population = &run.series.population;
         assert_eq!((population.len(), population[499].0), (500, 8999.0));
     }

@@ -600,7 +600,8 @@ fn logs_of_every_runner_give_the_same_figures() {
             };
             let header = |index| {
                 format!(
-                    "{{\"testnet\":\"t\",\"class\":\"{class}\",\"index\":{index},\"seed\":{}}}\n",
+                    "{{\"testnet\":\"testnet-{}\",\"class\":\"{class}\",\"index\":{index},\"seed\":{}}}\n",
+                    scenario.name,
                     index + 5
                 )
             };
@@ -624,6 +625,8 @@ fn logs_of_every_runner_give_the_same_figures() {
     for name in ["shadow", "pods.log", "compose.log"] {
         let collected = collect::read(&scenario, 1, &[path(name)]).unwrap();
         assert_eq!(collected.bad_lines, [""; 0], "{name}");
+        // The router's log is none of these.
+        assert_eq!(collected.silent, ["router-0"], "{name}");
         let outcome = collected.outcome;
         let figures = &outcome.cases[0].runs[0].figures;
         assert_eq!(figures["complete"], 1.0, "{name}");
@@ -679,6 +682,55 @@ fn bad_lines_are_named_and_the_rest_counts() {
 }
 
 #[test]
+fn logs_of_something_else_are_refused_and_silent_nodes_are_named() {
+    let scenario = swarm();
+    let dir = tempfile::tempdir().unwrap();
+    let header = |run: &str, class: &str, index: usize, seed: usize| {
+        let seed = seed + index;
+        format!(
+            "{class}-{index} {{\"testnet\":\"testnet-{run}\",\"class\":\"{class}\",\
+             \"index\":{index},\"seed\":{seed}}}\n"
+        )
+    };
+    let own = header(&scenario.name, "seed", 0, 1);
+    let refused = |name: &str, text: String, part: &str| {
+        let log = dir.path().join(name);
+        fs::write(&log, text).unwrap();
+        let error = collect::read(&scenario, 1, &[log]).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains(name), "{error}");
+    };
+    let other = own.clone() + &header("another", "seed", 1, 1);
+    refused(
+        "other.log",
+        other,
+        "is of the run testnet-another, and testnet-",
+    );
+    let seeds = own.clone() + &header(&scenario.name, "seed", 1, 7);
+    refused(
+        "seeds.log",
+        seeds,
+        "with seed 7, and what was read before with seed 1",
+    );
+    let many = own.clone() + &header(&scenario.name, "peer", 99, 1);
+    refused(
+        "many.log",
+        many,
+        "is of peer 99, and the scenario has 8 of that class",
+    );
+    let class = own.clone() + &header(&scenario.name, "rider", 0, 1);
+    refused("class.log", class, "is of rider 0, and the scenario has 0");
+
+    let log = dir.path().join("own.log");
+    fs::write(&log, own).unwrap();
+    let collected = collect::read(&scenario, 1, &[log]).unwrap();
+    let silent = &collected.silent;
+    assert!(silent.contains(&"seed-1".into()) && !silent.contains(&"seed-0".into()));
+    assert!(silent.contains(&"slow-peer-1".into()), "{silent:?}");
+    let notes = collected.outcome.notes.join(" ");
+    assert!(notes.contains("nodes wrote nothing: "), "{notes}");
+}
+
+#[test]
 fn lookups_are_counted_in_files_and_in_one_stream() {
     let scenario = dht();
     let dir = tempfile::tempdir().unwrap();
@@ -700,7 +752,10 @@ fn lookups_are_counted_in_files_and_in_one_stream() {
     let stream = dir.path().join("stream.log");
     let pod = "[pod/testnet-cold-seeker-3-abcde/node] ";
     let lines = [
-        "{\"testnet\":\"t\",\"class\":\"seeker\",\"index\":3,\"seed\":4}",
+        &format!(
+            "{{\"testnet\":\"testnet-{}\",\"class\":\"seeker\",\"index\":3,\"seed\":4}}",
+            scenario.name
+        ),
         "{\"lookup\":\"ab\"}",
         "{\"schema\":1,\"peer\":\"10.0.0.9:6881\"}",
         "{\"lookup\":\"cd\"}",

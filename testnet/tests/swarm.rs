@@ -184,6 +184,15 @@ fn peers_that_come_and_go_are_counted_in_their_time() {
 }
 
 #[test]
+fn a_seed_that_waits_longer_than_the_file_takes_is_not_given_up() {
+    let mut plan = plan();
+    plan.classes[1].join_at = Duration::from_secs(100);
+    let run = run(&plan);
+    assert_eq!(figure(&run, "complete"), 1.0);
+    assert!((1.0..1.5).contains(&figure(&run, "ratio")));
+}
+
+#[test]
 fn a_seed_leaves_when_its_time_is_over() {
     // The file takes 43 s; the seed has sent a quarter of it after 4 s.
     let changes: [fn(&mut Class); 3] = [

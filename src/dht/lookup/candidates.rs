@@ -101,7 +101,7 @@ pub(super) struct Candidate {
     /// Its id follows from its address, or need not.
     conforms: bool,
     /// Who named it, if nobody else did.
-    pub(super) referrer: Option<SocketAddr>,
+    referrer: Option<SocketAddr>,
     /// What else its referrer named was not there.
     doubtful: bool,
     pub(super) rtt: Option<Duration>,
@@ -148,6 +148,8 @@ pub(super) struct Candidates {
     pub(super) around: Surroundings,
     /// Closest first; those without an id last.
     list: Vec<Candidate>,
+    /// How many of them are [`State::Asked`].
+    asked: usize,
 }
 
 impl Candidates {
@@ -156,7 +158,13 @@ impl Candidates {
             target,
             around,
             list: Vec::new(),
+            asked: 0,
         }
+    }
+
+    /// How many were asked and are neither slow nor done.
+    pub(super) fn asked(&self) -> usize {
+        self.asked
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Candidate> {
@@ -180,6 +188,27 @@ impl Candidates {
 
     pub(super) fn find(&mut self, addr: &SocketAddr) -> Option<&mut Candidate> {
         self.list.iter_mut().find(|node| node.addr == *addr)
+    }
+
+    pub(super) fn set_asked(&mut self, at: usize) -> &mut Candidate {
+        let node = &mut self.list[at];
+        self.asked += usize::from(node.state != State::Asked);
+        node.state = State::Asked;
+        node
+    }
+
+    /// Somebody who was asked is slow or has failed.
+    pub(super) fn set_late(&mut self, addr: &SocketAddr, state: State) {
+        let Some(node) = self.list.iter_mut().find(|node| node.addr == *addr) else {
+            return;
+        };
+        let was_asked = node.state == State::Asked;
+        if was_asked || node.state == State::Slow && state == State::Failed {
+            self.asked -= usize::from(was_asked);
+            node.state = state;
+            let referrer = node.referrer;
+            self.on_dead(referrer);
+        }
     }
 
     /// Adds a node known by address only.
@@ -215,17 +244,22 @@ impl Candidates {
     /// Adds a node, or notes that one more path leads to it.
     pub(super) fn add(&mut self, id: NodeId, mut new: Candidate) {
         new.id = Some(id);
+        let closer = |node: &Candidate| node.distance < new.distance;
+        let start = self.list.partition_point(closer);
+        // Most are known already, and only for the others the whole list is searched.
+        let twins = self.list[start..].iter_mut();
+        let mut twins = twins.take_while(|node| node.id == Some(id));
+        if let Some(known) = twins.find(|node| node.addr == new.addr) {
+            known.paths |= new.paths;
+            if known.referrer != new.referrer {
+                known.referrer = None;
+                known.doubtful = false;
+            }
+            return;
+        }
         new.conforms = !self.around.bound_ids || node_id::conforms(&new.addr.ip(), &id);
         if let Some(at) = self.list.iter().position(|node| node.addr == new.addr) {
-            let known = &mut self.list[at];
-            if known.id == Some(id) {
-                known.paths |= new.paths;
-                if known.referrer != new.referrer {
-                    known.referrer = None;
-                    known.doubtful = false;
-                }
-                return;
-            }
+            let known = &self.list[at];
             // Two say it is somebody else: it will tell, and is asked where it may matter more.
             let better = (!new.conforms, new.distance) < (!known.conforms, known.distance);
             if !better || known.verified || known.state != State::Fresh {
@@ -259,22 +293,26 @@ impl Candidates {
         })
     }
 
-    /// A node has not replied, or to no use. Those who name the dead to keep us waiting name
-    /// nobody else.
-    pub(super) fn on_dead(&mut self, addr: &SocketAddr) {
-        let node = self.list.iter().find(|node| node.addr == *addr);
-        let Some(referrer) = node.and_then(|node| node.referrer) else {
+    /// Whom this referrer named did not reply, or to no use. Who names the dead to keep us waiting
+    /// names nobody else.
+    fn on_dead(&mut self, referrer: Option<SocketAddr>) {
+        if referrer.is_none() {
             return;
-        };
-        let of_his = |node: &&mut Candidate| node.referrer == Some(referrer);
+        }
         let (mut dead, mut replied) = (0, 0);
-        for node in self.list.iter_mut().filter(of_his) {
+        for node in self.list.iter().filter(|node| node.referrer == referrer) {
             dead += usize::from(!node.is_live());
             replied += usize::from(node.state == State::Replied);
         }
-        if dead >= MAX_DEAD && replied == 0 {
-            let his = self.list.iter_mut().filter(of_his);
-            his.for_each(|node| node.doubtful = true);
+        if dead < MAX_DEAD || replied > 0 {
+            return;
+        }
+        for node in self
+            .list
+            .iter_mut()
+            .filter(|node| node.referrer == referrer)
+        {
+            node.doubtful = true;
         }
     }
 
@@ -285,7 +323,9 @@ impl Candidates {
         };
         let at = self.list.iter().position(asked)?;
         let mut node = self.list.remove(at);
+        self.asked -= usize::from(node.state == State::Asked);
         node.state = State::Replied;
+        node.doubtful = false;
         node.id = Some(from.id);
         node.distance = self.target.distance(&from.id);
         node.conforms = !self.around.bound_ids || node_id::conforms(&from.addr.ip(), &from.id);
@@ -336,6 +376,8 @@ impl Candidates {
     pub(super) fn check(&self) {
         assert!(self.list.len() <= MAX_CANDIDATES + super::MAX_ROUTERS);
         assert!(self.list.is_sorted_by_key(|node| node.distance));
+        let asked = self.list.iter().filter(|node| node.state == State::Asked);
+        assert_eq!(asked.count(), self.asked);
         let addrs: std::collections::BTreeSet<SocketAddr> =
             self.list.iter().map(|node| node.addr).collect();
         assert_eq!(addrs.len(), self.list.len());
@@ -572,7 +614,7 @@ mod tests {
         add(&mut all, id_at(1.0, 0), [40, 1, 1, 1], 1);
         add(&mut all, id_at(1.1, 0), [40, 1, 1, 1], 2);
         assert_eq!(counted(&all).len(), 1, "one place for an address");
-        all.get_mut(1).state = State::Asked;
+        all.set_asked(1);
         all.replied(Contact {
             id: id_at(1.1, 0),
             addr: SocketAddr::new([40, 1, 1, 1].into(), 2),

@@ -30,7 +30,9 @@ impl Dht {
     /// The item, if we have it and it is newer than what the querier knows, and nodes as far as
     /// there is room. The item itself has no bound but its own: where it is long the reply exceeds
     /// what others may take, since whoever stored it here was promised that it would be found. At
-    /// most it is 11 times its query (IP and UDP headers counted) and below 1,300 bytes.
+    /// most it is 12 times its query (IP and UDP headers counted) and below 1,300 bytes. Under load
+    /// it counts as two queries, so whoever's address is forged is sent no more than 1,024 bytes
+    /// for each query of his budget; and without load all queries are fewer than one budget.
     pub(super) fn answer_item(
         &mut self,
         now: Instant,
@@ -45,6 +47,7 @@ impl Dht {
         let token = self.tokens.token(from.ip(), &key);
         let mut nodes = [0; K * NODE_V6_LEN];
         let mut nodes_len = self.write_nodes(now, query, &target, &mut nodes);
+        let limit = MAX_REPLY.min(MAX_AMPLIFICATION * query_len);
         let items = self.items.as_ref();
         let item = items.and_then(|items| items.store.get(&target, seconds));
         let seq = item.and_then(Item::seq);
@@ -53,7 +56,6 @@ impl Dht {
         if let Some(item) = shown {
             let signed = if seq.is_some() { SIGNED_OVERHEAD } else { 0 };
             let taken = REPLY_OVERHEAD + signed + item.value().len();
-            let limit = MAX_REPLY.min(MAX_AMPLIFICATION * query_len);
             let node_len = self.config.family.node_len();
             nodes_len = nodes_len.min(limit.saturating_sub(taken) / node_len * node_len);
         }
@@ -67,10 +69,18 @@ impl Dht {
         };
         // The item is ours and the reply borrows it, so it is encoded before anything is counted.
         let body = Body::Reply(reply);
-        let message = self.reply_message(&from, tid, body);
-        if let Some(message) = message {
-            self.counts.replies_sent += 1;
-            self.outbox.push(from, |out| message.encode(out));
+        let Some(message) = self.reply_message(&from, tid, body) else {
+            return;
+        };
+        self.counts.replies_sent += 1;
+        let mut len = 0;
+        self.outbox.push(from, |out| {
+            let before = out.len();
+            message.encode(out);
+            len = out.len() - before;
+        });
+        if len > limit {
+            self.admission.charge(&from);
         }
     }
 

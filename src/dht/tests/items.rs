@@ -218,6 +218,73 @@ fn a_long_item_leaves_less_room_for_nodes_and_fits_every_link() {
 }
 
 #[test]
+fn long_items_amplify_within_the_budget_of_a_source() {
+    let start = Instant::now();
+    let mut dht = lone_node(start);
+    let item = long();
+    assert_eq!(put(&mut dht, start, node(1), &item, None), None);
+    let get = |dht: &mut Dht, now, from| {
+        let target = item.target();
+        let get = query(1, Method::Get { target, seq: None });
+        let bytes = ask(dht, now, from, &get).first().map_or(0, Vec::len);
+        // IPv4's and UDP's headers.
+        assert!(bytes + 28 <= 12 * (get.len() + 28), "{bytes}");
+        bytes
+    };
+    let rate = dht.config.queries_per_source;
+    let seconds = 60;
+    let (mut victim, mut others) = (0, 0);
+    for n in 0..seconds * rate {
+        let now = start + Duration::from_secs(1) * n / rate;
+        victim += get(&mut dht, now, node(2));
+        if n % 4 == 0 {
+            others += get(&mut dht, now, node(100 + n as u16));
+        }
+    }
+    // Its budget starts with four seconds' worth.
+    let most = 1_024 * (seconds + 4) * rate;
+    assert!((200_000..most as usize).contains(&victim), "{victim}");
+    assert!(others > 1_200 * 300, "nobody else is muted: {others}");
+}
+
+#[test]
+fn a_long_item_is_found_though_its_holders_name_nobody() {
+    let mut net = Net::joined(60);
+    let item = long();
+    let now = net.now;
+    let put = net.node(3).put_item(now, item.clone(), None);
+    net.run(Duration::from_secs(20));
+    let (stored, none) = put_result(&mut net, 3, put);
+    assert!(stored >= 8 && none.is_none(), "{stored} {none:?}");
+    for n in [0, 17, 42] {
+        let now = net.now;
+        let get = net.node(n).get_item(now, &item_query());
+        net.run(Duration::from_secs(20));
+        let (found, copies) = got(&mut net, n, get);
+        assert_eq!(found.as_ref(), Some(&item));
+        assert!(copies >= 7, "{copies}");
+    }
+}
+
+#[test]
+fn nobody_hears_of_a_sample_that_was_cancelled() {
+    let mut net = Net::joined(2);
+    let now = net.now;
+    let asked = net.node(1).sample(now, node(0), NodeId::new([1; 20]));
+    let silent = net.node(1).sample(now, node(900), NodeId::new([1; 20]));
+    let refused = "8.8.8.8:53".parse().expect("an address");
+    let refused = net.node(1).sample(now, refused, NodeId::new([1; 20]));
+    for id in [asked, silent, refused] {
+        net.node(1).cancel(id);
+    }
+    net.run(Duration::from_secs(20));
+    let events = events(&mut net, 1);
+    let sampled = |event: &DhtEvent| matches!(event, DhtEvent::Sampled { .. });
+    assert!(!events.iter().any(sampled), "{events:?}");
+    net.node(1).check();
+}
+
+#[test]
 fn scrapes_count_seeds_and_peers() {
     let now = Instant::now();
     let mut dht = lone_node(now);

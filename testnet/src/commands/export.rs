@@ -120,9 +120,19 @@ pub(crate) fn collect(args: &CollectArgs) -> ExitCode {
     };
     let mut collected = match collect::read(&scenario, args.case, &args.from) {
         Ok(collected) => collected,
-        Err(error) => return fail(&error, 1),
+        Err(error) => {
+            use collect::CollectError::{Beyond, Other, OtherSeed};
+            let code = match error {
+                Other { .. } | OtherSeed { .. } | Beyond { .. } => USAGE,
+                _ => 1,
+            };
+            return fail(&error, code);
+        }
     };
     collected.outcome.replay = args.command();
+    if !collected.silent.is_empty() {
+        eprintln!("testnet: {}", collect::nothing_from(&collected.silent));
+    }
     for line in &collected.bad_lines {
         eprintln!("testnet: skipped {line}");
     }

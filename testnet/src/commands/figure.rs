@@ -11,7 +11,7 @@ use mainswarm_testnet::{
 };
 
 use super::{
-    run::{BatchArgs, Done, Lines, cost, gate_lines, gates},
+    run::{BatchArgs, Done, Lines, cost, gate_lines, gates, keep_scenario},
     table::{Table, number, spread},
     terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, USAGE, fail, print_line},
 };
@@ -38,6 +38,9 @@ enum Engines {
 /// The scenario that the figure is drawn from.
 const SCENARIO: &str = "fig-2-23";
 
+/// Its copy beside the figure, which has the name of the figure's other files.
+pub(super) const FIGURE_SCENARIO: &str = "figure-2-23.toml";
+
 pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
     let engines: &[Engine] = match args.engine {
         Engines::Sim => &[Engine::Sim],
@@ -50,13 +53,23 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
         return fail(&error, DISK);
     }
     let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut scenario = None;
     let (mut holds, mut judged, mut left) = (true, false, 0);
     for engine in engines {
         let source = match catalogue::load(SCENARIO) {
             Ok(source) => source,
             Err(error) => return fail(&error, USAGE),
         };
-        let job = args.batch.job(source, *engine);
+        let mut job = args.batch.job(source, *engine);
+        let chosen = |set: &String| {
+            let key = set.split('=').next().unwrap_or_default();
+            key.trim().ends_with("architecture")
+        };
+        // The short form has peers only, and the figure is about both.
+        if job.choice.quick && *engine == Engine::Sim && !job.choice.set.iter().any(chosen) {
+            let both = "swarm.architecture=p2p,client-server".to_string();
+            job.choice.set.insert(0, both);
+        }
         let lines = Lines::new(args.batch.json);
         let done = match job.execute(&lines) {
             Ok(done) => done,
@@ -73,6 +86,7 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
         outcomes.push(done.finished.outcome);
+        scenario = Some(job.source);
         if left > 0 {
             break;
         }
@@ -82,6 +96,13 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
             Ok(page) => page,
             Err(error) => return fail(&error, DISK),
         };
+        // What a replay needs.
+        if let Some(source) = scenario {
+            let file = dir.join(FIGURE_SCENARIO);
+            if let Err(code) = keep_scenario(&file, &source) {
+                return code;
+            }
+        }
         match args.batch.json {
             true => eprintln!("figure: {}", page.display()),
             false => {

@@ -14,6 +14,7 @@ use mainswarm_testnet::{
 };
 
 use super::{
+    figure::FIGURE_SCENARIO,
     run::{Lines, RunArgs, SCENARIO_FILE},
     terminal::{DIFFERS, GATE_FAILED, INTERRUPTED, USAGE, fail, print_line},
 };
@@ -33,60 +34,31 @@ pub(crate) struct ReplayArgs {
 }
 
 pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
-    let saved = match read(&args.report) {
-        Ok(saved) => saved,
+    let all = match read(&args.report) {
+        Ok(all) => all,
         Err(why) => return fail(&why, USAGE),
     };
-    let mut job = saved.command.job(saved.source);
-    job.threads = args.threads;
-    let done = match job.execute(&Lines::new(false)) {
-        Ok(done) => done,
-        Err(code) => return code,
-    };
-    if done.finished.outcome.left > 0 {
-        return ExitCode::from(INTERRUPTED);
-    }
-    let (mut same, mut differ) = (0, 0);
-    let again = &done.finished.outcome;
-    for case in &saved.outcome.cases {
-        for run in &case.runs {
-            let before = run.cost.trace.as_str();
-            let after = trace_of(again, case, run.seed);
-            let figures = figures_differ(again, case, run);
-            let equal = after == Some(before) && figures.is_none();
-            if equal {
-                same += 1;
-            } else {
-                differ += 1;
-            }
-            let line = if args.json {
-                serde_json::json!({
-                    "scenario": saved.outcome.scenario,
-                    "case": shown(&case.settings),
-                    "seed": run.seed,
-                    "before": before,
-                    "after": after,
-                    "identical": equal,
-                })
-                .to_string()
-            } else if equal {
-                continue;
-            } else if let (true, Some(figure)) = (after == Some(before), figures) {
-                let (settings, seed) = (shown(&case.settings), run.seed);
-                format!("differs: {settings}, seed {seed}: {figure}, and the trace is the same")
-            } else {
-                format!(
-                    "differs: {}, seed {}: trace {before} then, {} again",
-                    shown(&case.settings),
-                    run.seed,
-                    after.unwrap_or("no run"),
-                )
-            };
-            if !print_line(&line) {
-                return ExitCode::FAILURE;
-            }
+    let mut count = Count::default();
+    for saved in all {
+        let mut job = saved.command.job(saved.source);
+        job.threads = args.threads;
+        let done = match job.execute(&Lines::new(false)) {
+            Ok(done) => done,
+            Err(code) => return code,
+        };
+        if done.finished.outcome.left > 0 {
+            return ExitCode::from(INTERRUPTED);
+        }
+        count.failed |= !done.finished.failures.is_empty();
+        if !count.compare(&saved.outcome, &done.finished.outcome, args.json) {
+            return ExitCode::FAILURE;
         }
     }
+    let Count {
+        same,
+        differ,
+        failed,
+    } = count;
     if !args.json {
         let verdict = match differ {
             0 => "identical",
@@ -95,10 +67,63 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         print_line(&format!("{verdict}: {same} of {} runs", same + differ));
     }
     match differ {
-        0 if done.finished.failures.is_empty() => ExitCode::SUCCESS,
+        0 if !failed => ExitCode::SUCCESS,
         // The runs that failed then fail again: that is the same, and no success.
         0 => ExitCode::from(GATE_FAILED),
         _ => ExitCode::from(DIFFERS),
+    }
+}
+
+/// How many runs came out the same, and whether some gave nothing.
+#[derive(Debug, Default)]
+struct Count {
+    same: usize,
+    differ: usize,
+    failed: bool,
+}
+
+impl Count {
+    /// Holds each run against the one before, and prints what differs, or all as JSON; `false` if
+    /// nobody reads.
+    fn compare(&mut self, before: &Outcome, again: &Outcome, json: bool) -> bool {
+        for (case, run) in before
+            .cases
+            .iter()
+            .flat_map(|case| case.runs.iter().map(move |run| (case, run)))
+        {
+            let trace = run.cost.trace.as_str();
+            let after = trace_of(again, case, run.seed);
+            let figures = figures_differ(again, case, run);
+            let equal = after == Some(trace) && figures.is_none();
+            *if equal {
+                &mut self.same
+            } else {
+                &mut self.differ
+            } += 1;
+            let (settings, seed) = (shown(&case.settings), run.seed);
+            let line = if json {
+                serde_json::json!({
+                    "scenario": before.scenario,
+                    "case": settings,
+                    "seed": seed,
+                    "before": trace,
+                    "after": after,
+                    "identical": equal,
+                })
+                .to_string()
+            } else if equal {
+                continue;
+            } else if let (true, Some(figure)) = (after == Some(trace), figures) {
+                format!("differs: {settings}, seed {seed}: {figure}, and the trace is the same")
+            } else {
+                let after = after.unwrap_or("no run");
+                format!("differs: {settings}, seed {seed}: trace {trace} then, {after} again")
+            };
+            if !print_line(&line) {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -149,56 +174,87 @@ struct Saved {
     source: Source,
 }
 
-fn read(report: &Path) -> Result<Saved, String> {
+const ADVICE: &str =
+    "name the folder that `testnet run --report` or `testnet figure --report` wrote";
+
+/// A folder's runs: those of a scenario's report, or of a figure.
+fn read(report: &Path) -> Result<Vec<Saved>, String> {
     let file = match report.is_dir() {
-        true => report.join("outcome.json"),
+        true => {
+            let single = report.join("outcome.json");
+            let figure = report.join("figure-2-23.json");
+            if figure.exists() && !single.exists() {
+                figure
+            } else {
+                single
+            }
+        }
         false => report.to_path_buf(),
     };
-    let advice = "name the folder that `testnet run --report` wrote";
     let shown = file.display();
-    let text = fs::read_to_string(&file).map_err(|error| format!("{shown}: {error}; {advice}"))?;
-    let outcome: Outcome = serde_json::from_str(&text)
-        .map_err(|error| format!("{shown} is no outcome of a run: {error}; {advice}"))?;
-    if outcome.cases.iter().all(|case| case.runs.is_empty()) {
-        return Err(format!("{shown} holds no run; {advice}"));
+    let text = fs::read_to_string(&file).map_err(|error| format!("{shown}: {error}; {ADVICE}"))?;
+    let is_figure = text.trim_start().starts_with('[');
+    let outcomes: Vec<Outcome> = match is_figure {
+        true => serde_json::from_str(&text),
+        false => serde_json::from_str(&text).map(|outcome| vec![outcome]),
     }
-    let line = words(&outcome.replay).unwrap_or_default();
-    let command = match Cli::try_parse_from(line).map(|cli| cli.command) {
-        Ok(Command::Run(command)) => command,
-        _ => {
-            return Err(format!(
-                "{shown} does not say how it was run (`{}`); {advice}",
-                outcome.replay
-            ));
+    .map_err(|error| format!("{shown} is no outcome of a run: {error}; {ADVICE}"))?;
+    let beside = file.with_file_name(match is_figure {
+        true => FIGURE_SCENARIO,
+        false => SCENARIO_FILE,
+    });
+    let (mut all, mut live) = (Vec::new(), None);
+    for outcome in outcomes {
+        if outcome.cases.iter().all(|case| case.runs.is_empty()) {
+            return Err(format!("{shown} holds no run; {ADVICE}"));
         }
-    };
-    if command.is_live() {
-        return Err(format!(
-            "{shown} is of a live run, and real time does not come again; run it anew: {}",
-            outcome.replay
-        ));
+        let line = words(&outcome.replay).unwrap_or_default();
+        let command = match Cli::try_parse_from(line).map(|cli| cli.command) {
+            Ok(Command::Run(command)) => command,
+            _ => {
+                return Err(format!(
+                    "{shown} does not say how it was run (`{}`); {ADVICE}",
+                    outcome.replay
+                ));
+            }
+        };
+        if command.is_live() {
+            let why = "real time does not come again";
+            live = Some(format!("{why}; run it anew: {}", outcome.replay));
+            continue;
+        }
+        let source = match fs::read_to_string(&beside) {
+            Ok(text) => Source {
+                name: outcome.scenario.clone(),
+                file: beside.display().to_string(),
+                text,
+            },
+            Err(_) => {
+                let source =
+                    catalogue::load(command.scenario()).map_err(|error| error.to_string())?;
+                eprintln!(
+                    "testnet: no {} beside {shown}; the scenario is read from {}",
+                    beside.file_name().unwrap_or_default().display(),
+                    source.file
+                );
+                source
+            }
+        };
+        all.push(Saved {
+            outcome,
+            command,
+            source,
+        });
     }
-    let beside = file.with_file_name(SCENARIO_FILE);
-    let source = match fs::read_to_string(&beside) {
-        Ok(text) => Source {
-            name: outcome.scenario.clone(),
-            file: beside.display().to_string(),
-            text,
-        },
-        Err(_) => {
-            let source = catalogue::load(command.scenario()).map_err(|error| error.to_string())?;
-            eprintln!(
-                "testnet: no {SCENARIO_FILE} beside {shown}; the scenario is read from {}",
-                source.file
-            );
-            source
+    match live {
+        Some(live) if all.is_empty() => Err(format!("{shown} is of a live run, and {live}")),
+        Some(live) => {
+            eprintln!("testnet: the live runs of {shown} are left out: {live}");
+            Ok(all)
         }
-    };
-    Ok(Saved {
-        outcome,
-        command,
-        source,
-    })
+        None if all.is_empty() => Err(format!("{shown} holds no run; {ADVICE}")),
+        None => Ok(all),
+    }
 }
 
 #[cfg(test)]

@@ -389,11 +389,7 @@ pub(super) fn write_report(
     quiet: bool,
 ) -> Result<(), ExitCode> {
     let page = report::write(outcome, dir).map_err(|error| fail(&error, DISK))?;
-    let file = dir.join(SCENARIO_FILE);
-    write_scenario(&file, &source.text).map_err(|error| {
-        let text = format!("{}: {error}; choose an empty directory", file.display());
-        fail(&text, DISK)
-    })?;
+    keep_scenario(&dir.join(SCENARIO_FILE), source)?;
     match quiet {
         true => eprintln!("report: {}", page.display()),
         false => {
@@ -405,6 +401,14 @@ pub(super) fn write_report(
 
 /// The name of a report's copy of its scenario.
 pub(super) const SCENARIO_FILE: &str = "scenario.toml";
+
+/// Puts a scenario beside its report.
+pub(super) fn keep_scenario(file: &Path, source: &Source) -> Result<(), ExitCode> {
+    write_scenario(file, &source.text).map_err(|error| {
+        let text = format!("{}: {error}; choose an empty directory", file.display());
+        fail(&text, DISK)
+    })
+}
 
 /// A copy begins with a line that says so; a file that does not is somebody's own.
 fn write_scenario(file: &Path, text: &str) -> io::Result<()> {

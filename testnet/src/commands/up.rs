@@ -44,7 +44,10 @@ pub(crate) async fn up(args: UpArgs) -> ExitCode {
             let code = live_exit(&error);
             if code == BIND_FAILED {
                 return fail(
-                    &format!("{error}; choose another --address-base or --port"),
+                    &format!(
+                        "{error}; if an earlier `testnet up` still runs, end it or use its \
+                         bootstrap address, or choose another --address-base or --port"
+                    ),
                     code,
                 );
             }

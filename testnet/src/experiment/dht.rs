@@ -148,11 +148,13 @@ pub const FIGURES: &[(&str, &str)] = &[
     ),
     (
         "flagged_falsely",
-        "the same of lookups for keys that nobody announced, attacks or names peers of",
+        "the same of lookups for keys that nobody announced or attacks, and that ended among honest \
+         nodes",
     ),
+    ("probes_unharmed", "how many lookups flagged_falsely counts"),
     (
         "size_error",
-        "mean error of the network's size as estimated from 16 lookups, as a share",
+        "mean error of the network's size as those who looked up estimate it, as a share",
     ),
     (
         "attacker_queries",

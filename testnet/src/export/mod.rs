@@ -16,7 +16,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::scenario::Scenario;
+use crate::scenario::{Case, Scenario};
 
 /// Which runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,16 +85,11 @@ pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<Path
     // A case that cannot be exported is found before anything is written.
     let mut all = Vec::new();
     for (number, case) in scenario.cases.iter().enumerate() {
-        let (name, folder) = if several {
-            let number = number + 1;
-            (
-                format!("{}-{number}", scenario.name),
-                out.join(format!("case-{number}")),
-            )
-        } else {
-            (scenario.name.clone(), out.to_owned())
+        let folder = match several {
+            true => out.join(format!("case-{}", number + 1)),
+            false => out.to_owned(),
         };
-        let script = script::script(scenario, case, label(&name), SEED)?;
+        let script = script::script(scenario, case, run_name(scenario, number + 1), SEED)?;
         let files = match target {
             Target::Shadow => shadow::files(&script, &case.plan.network),
             Target::Kubernetes => containers::kubernetes(&script, &case.plan),
@@ -122,6 +117,23 @@ pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<Path
         }
     }
     Ok(written)
+}
+
+/// What an export calls the run of a case, counted from 1; nodes say it first of all.
+pub(crate) fn run_name(scenario: &Scenario, case: usize) -> String {
+    match scenario.cases.len() {
+        1 => label(&scenario.name),
+        _ => label(&format!("{}-{case}", scenario.name)),
+    }
+}
+
+/// The groups of nodes that an export of a case starts, with how many there are of each; none if the
+/// case cannot be exported.
+pub(crate) fn groups(scenario: &Scenario, case: &Case) -> Vec<(String, usize)> {
+    let script = script::script(scenario, case, String::new(), SEED);
+    let groups = script.map_or_else(|_| Vec::new(), |script| script.groups);
+    let groups = groups.into_iter();
+    groups.map(|group| (group.name, group.count)).collect()
 }
 
 /// Whether a file is there that no export wrote: ours of one name begin alike.

@@ -49,6 +49,21 @@ impl Axis {
         Self::stepped(title, (0.0, (high / step - 1e-6).ceil() * step), step)
     }
 
+    /// From zero to the round number above `high`, in whole numbers.
+    pub(super) fn counts(title: &str, high: f64) -> Self {
+        let (_, high) = sane(0.0, high);
+        let step = match nice_step(high / 6.5) {
+            step if step < 1.0 => 1.0,
+            2.5 => 5.0,
+            step => step,
+        };
+        Self::stepped(
+            title,
+            (0.0, (high / step - 1e-6).ceil().max(1.0) * step),
+            step,
+        )
+    }
+
     /// From 0 to 1, written in per cent.
     pub(super) fn share(title: &str) -> Self {
         let mut axis = Self::linear(&format!("{title} [%]"), 0.0, 1.0);
@@ -202,6 +217,9 @@ mod tests {
             Some(&"175"),
             "the last number is at the end"
         );
+        let bits = Axis::counts("", 13.0);
+        assert_eq!(texts(&bits), ["0", "2", "4", "6", "8", "10", "12", "14"]);
+        assert_eq!(texts(&Axis::counts("", 3.0)), ["0", "1", "2", "3"]);
         assert_eq!(
             texts(&Axis::linear("", 0.95, 1.2)),
             ["0.95", "1.00", "1.05", "1.10", "1.15", "1.20"]

@@ -31,17 +31,20 @@ pub(super) fn population(case: &CaseOutcome) -> Result<Option<Sketch>, ReportErr
     let swarm = points(present).next().is_some();
     let (title, what) = match swarm {
         true => (
-            "members present",
+            "members of the swarm",
             "Members of the swarm that are present, and those among them that lack something,",
         ),
-        false => ("present", "Nodes or members that are present,"),
+        false => ("nodes present", "Nodes that are present,"),
     };
     let end = longest / unit.seconds;
     let x = Axis::linear(&format!("time [{}]", unit.name), 0.0, end);
     let mut plot = Plot::new(x, Axis::from_zero(title, most));
-    let curves = [(present, "all", PURPLE), (lacking, "lack something", BLUE)];
-    for (of, name, colour) in curves.into_iter().skip(usize::from(!swarm)) {
-        lines_of_seeds(&mut plot, case, Ink::of(colour), |run| {
+    let curves = [
+        (present, "all present", Ink::of(PURPLE).dashed()),
+        (lacking, "lack something", Ink::of(BLUE)),
+    ];
+    for (of, name, ink) in curves.into_iter().skip(usize::from(!swarm)) {
+        lines_of_seeds(&mut plot, case, ink, |run| {
             let points = of(run).iter();
             points
                 .map(|(time, count)| (time / unit.seconds, *count))
@@ -49,7 +52,7 @@ pub(super) fn population(case: &CaseOutcome) -> Result<Option<Sketch>, ReportErr
         });
         let last = median_run(case).and_then(|run| of(run).last().copied());
         if let (true, Some((_, last))) = (swarm, last) {
-            plot.names.push((last, name.into(), colour));
+            plot.name(last, name, ink);
         }
     }
     Ok(Some(Sketch {

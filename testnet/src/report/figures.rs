@@ -3,7 +3,7 @@
 use crate::outcome::{CaseOutcome, Outcome, Run};
 
 use super::{
-    ReportError, engine, network, parameter,
+    ReportError, engine, labels, network, parameter,
     plot::{Ink, Mark, Plot, Point},
     svg::Drawing,
     swarm,
@@ -83,7 +83,7 @@ pub(super) fn of(outcome: &Outcome) -> Result<Vec<Figure>, ReportError> {
             let mut says = sketch.says;
             if count > 1 {
                 name = format!("{name}-case-{}", index + 1);
-                title = format!("{title}: {}", settings(&case.settings));
+                title = format!("{title}: {}", labels::settings(&case.settings));
             }
             if count > drawn.len() {
                 says.push_str(&format!(" Case {} of {count}.", index + 1));
@@ -102,7 +102,7 @@ pub(super) fn of(outcome: &Outcome) -> Result<Vec<Figure>, ReportError> {
 
 /// What was run: engine, seeds, parameters, and what makes the figures honest.
 pub(super) fn provenance(outcome: &Outcome, cases: &[&CaseOutcome]) -> String {
-    let mut out = format!("{}, {}", outcome.scenario, engine(&outcome.engine));
+    let mut out = format!("Scenario {}, {}", outcome.scenario, engine(&outcome.engine));
     let mut seeds: Vec<u64> = cases
         .iter()
         .flat_map(|case| case.runs.iter().map(|run| run.seed))
@@ -117,9 +117,7 @@ pub(super) fn provenance(outcome: &Outcome, cases: &[&CaseOutcome]) -> String {
             all.push((key.clone(), value.clone()));
         }
     }
-    if !all.is_empty() {
-        out.push_str(&format!(" {}.", settings(&all)));
-    }
+    out.push_str(&parameters(&all));
     for note in &outcome.notes {
         out.push_str(&format!(" {note}"));
         if !note.ends_with(['.', '!', '?']) {
@@ -127,6 +125,19 @@ pub(super) fn provenance(outcome: &Outcome, cases: &[&CaseOutcome]) -> String {
         }
     }
     out
+}
+
+/// ` Parameters: pieces = 800; seed upload = 10 u …`.
+pub(super) fn parameters(all: &[(String, String)]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let told = labels::settings(all);
+    let u = match told.split("; ").any(|one| one.ends_with(" u")) {
+        true => " (u is the rate that sends the file in the time F/u)",
+        false => "",
+    };
+    format!(" Parameters: {told}{u}.")
 }
 
 /// `simulated`, `live`.
@@ -138,23 +149,17 @@ pub(super) fn engine(name: &str) -> &str {
     }
 }
 
-/// `key = value, key = value`.
-pub(super) fn settings(settings: &[(String, String)]) -> String {
-    let one = |(key, value): &(String, String)| format!("{key} = {value}");
-    settings.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// `seed 7`, `seeds 1, 2, 5`, `20 seeds, 1 to 20`.
+/// `random seed 7`, `random seeds 1, 2, 5`, `20 random seeds, 1 to 20`.
 pub(super) fn seed_list(seeds: &[u64]) -> String {
     match seeds {
         [] => "no runs".into(),
-        [seed] => format!("seed {seed}"),
+        [seed] => format!("random seed {seed}"),
         [first, .., last] if seeds.len() > 8 => {
-            format!("{} seeds, {first} to {last}", seeds.len())
+            format!("{} random seeds, {first} to {last}", seeds.len())
         }
         _ => {
             let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
-            format!("seeds {}", seeds.join(", "))
+            format!("random seeds {}", seeds.join(", "))
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     ReportError,
     figures::engine,
     files::failed,
-    page::{VERDICT_HEAD, table, verdict_row},
+    tables::{Table, VERDICTS, verdict},
     text::{escape, link},
     textbook,
 };
@@ -31,30 +31,25 @@ struct Summary {
 
 /// The page's body; links are relative to `dir`.
 pub(super) fn page(reports: &[PathBuf], dir: &Path) -> Result<String, ReportError> {
-    let (mut rows, mut passed, mut failed, mut other) = (String::new(), 0, 0, 0);
-    let mut list = String::new();
+    let (mut passed, mut failed, mut other) = (0, 0, 0);
+    let mut gates = Table::new(&VERDICTS);
+    let mut list = Table::new(&["scenario", "what it shows", "engine"]);
     for report in reports {
         for (summary, page) in read(report)? {
             let address = link(&relative(&page, dir)?);
-            let name = escape(&summary.scenario);
-            let _ = writeln!(
-                list,
-                "<tr><td><a href=\"{address}\">{name}</a></td><td>{}</td><td>{}</td></tr>",
+            let linked = |name: &str| format!("<a href=\"{address}\">{}</a>", escape(name));
+            list.row(vec![
+                linked(&summary.scenario),
                 escape(&summary.title),
-                escape(engine(&summary.engine))
-            );
-            for verdict in &summary.verdicts {
-                match verdict.verdict.as_str() {
+                escape(engine(&summary.engine)),
+            ]);
+            for of in &summary.verdicts {
+                match of.verdict.as_str() {
                     "pass" | "goal" => passed += 1,
                     "fail" => failed += 1,
                     _ => other += 1,
                 }
-                let linked = format!(
-                    "<td><a href=\"{address}\">{}</a></td>",
-                    escape(&verdict.scenario)
-                );
-                let plain = format!("<td>{}</td>", escape(&verdict.scenario));
-                rows.push_str(&verdict_row(verdict).replacen(&plain, &linked, 1));
+                gates.row(verdict(of, linked(&of.scenario)));
             }
         }
     }
@@ -65,9 +60,9 @@ pub(super) fn page(reports: &[PathBuf], dir: &Path) -> Result<String, ReportErro
         if passed == 1 { "" } else { "s" }
     );
     out.push_str("<h2>Gates</h2>\n");
-    table(&mut out, VERDICT_HEAD, &rows);
+    gates.write(&mut out);
     out.push_str("<h2>Reports</h2>\n");
-    table(&mut out, &["scenario", "what it shows", "engine"], &list);
+    list.write(&mut out);
     Ok(out)
 }
 

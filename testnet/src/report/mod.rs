@@ -10,12 +10,14 @@ mod engine;
 mod figures;
 mod files;
 mod index;
+mod labels;
 mod network;
 mod page;
 mod parameter;
 mod plot;
 mod svg;
 mod swarm;
+mod tables;
 mod text;
 mod textbook;
 
@@ -99,7 +101,7 @@ pub fn figure_2_23(outcomes: &[Outcome], dir: &Path) -> Result<PathBuf, ReportEr
     let all = textbook::measured(outcomes)?;
     let figure = textbook::figure(outcomes, &all)?;
     let name = textbook::NAME;
-    let kept: Vec<Outcome> = outcomes.iter().map(Outcome::kept).collect();
+    let kept: Vec<Outcome> = outcomes.iter().map(Outcome::without_series).collect();
     let mut beside = vec![File::json(&format!("{name}.json"), &kept)?];
     beside.extend(File::both(&figure)?);
     let body = page::textbook(outcomes, &figure, &all);

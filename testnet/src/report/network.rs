@@ -11,7 +11,7 @@ use super::{
     ReportError,
     axis::{Axis, drawable},
     figures::{Sketch, lines_of_seeds, median_run, of_the_seeds},
-    plot::{BLUE, GREY, Ink, Lie, Mark, Plot, Point, Shape, VERMILION},
+    plot::{BLUE, GREY, Ink, Lie, Mark, Plot, Point, VERMILION, shape},
     swarm::greatest,
     text::{TimeUnit, duration},
 };
@@ -28,7 +28,10 @@ pub(super) fn latency(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError>
         .iter()
         .flat_map(|run| first(run).into_iter().chain(done(run)))
         .collect();
-    let Some(least) = all.iter().copied().reduce(f64::min) else {
+    let mut in_order = all.clone();
+    in_order.sort_by(f64::total_cmp);
+    // Some find a peer in their own table, in no time at all: the axis begins with the others.
+    let Some(least) = percentile(&in_order, 1).or(in_order.first().copied()) else {
         return Ok(None);
     };
     let most = greatest(all.into_iter());
@@ -45,28 +48,23 @@ pub(super) fn latency(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError>
         ("end of the lookup", VERMILION, done, Lie::Right),
     ];
     let mut labels = Vec::new();
-    for (name, colour, of, lie) in kinds {
+    for (index, (name, colour, of, lie)) in kinds.into_iter().enumerate() {
+        let (ink, shape) = (Ink::nth(index), shape(index));
         if case.runs.iter().all(|run| of(run).is_empty()) {
             continue;
         }
-        lines_of_seeds(&mut plot, case, Ink::of(colour), |run| {
-            distribution(&of(run))
-        });
+        lines_of_seeds(&mut plot, case, ink, |run| distribution(&of(run)));
         // Lower than the curves end: there is the label of the 99th percentile.
-        plot.names.push((0.92, name.into(), colour));
+        plot.name_points(0.92, name, ink, shape);
         let times = median_run(case).map(of).unwrap_or_default();
         for percent in [50, 90, 99] {
             let Some(time) = percentile(&times, percent) else {
                 continue;
             };
             let at = (time * 1000.0, percent as f64 / 100.0);
-            labels.push(Mark::Point(at, Shape::Dot, Ink::of(colour).width(4.0)));
-            // Right of the 99th percentile is the rest of the curve.
-            let lie = if percent == 99 && lie == Lie::Right {
-                Lie::Above
-            } else {
-                lie
-            };
+            labels.push(Mark::Point(at, shape, Ink::of(colour).width(4.0)));
+            // Beside the 99th percentile is the rest of the curve.
+            let lie = if percent == 99 { Lie::Above } else { lie };
             let text = format!("p{percent} {}", duration(time));
             labels.push(Mark::Words(at, text, colour, lie, false));
         }
@@ -147,7 +145,7 @@ pub(super) fn paths(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError> {
             0.0,
             longest * unit,
         ),
-        Axis::from_zero(
+        Axis::counts(
             "leading bits that the responder shares with the key",
             deepest,
         ),
@@ -171,13 +169,9 @@ pub(super) fn paths(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError> {
                 .filter(|time| drawable(*time))
                 .collect();
             times.sort_by(f64::total_cmp);
-            let enough = times.len() * 2 > paths.len();
-            enough.then(|| {
-                (
-                    percentile(&times, 50).unwrap_or(0.0) * unit,
-                    f64::from(bits),
-                )
-            })
+            // Of all, those that never come so deep too: it cannot go back in time.
+            let middle = times.get(paths.len() / 2)?;
+            Some((middle * unit, f64::from(bits)))
         })
         .filter(|(time, _)| *time <= longest * unit)
         .collect();
@@ -185,10 +179,10 @@ pub(super) fn paths(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError> {
         .chunk_by(|a, b| a.0 == b.0)
         .filter_map(|same| same.last().copied())
         .collect();
-    if let Some(end) = usual.last() {
-        plot.names.push((end.1, "median".into(), VERMILION));
-    }
     let ink = Ink::of(VERMILION).width(2.4);
+    if let Some(end) = usual.last() {
+        plot.name(end.1, "median", ink);
+    }
     plot.marks.push(Mark::Line(usual, ink));
     Ok(Some(Sketch {
         name: "paths",
@@ -271,21 +265,22 @@ pub(super) fn health(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError> 
             0.0,
             longest / unit.seconds,
         ),
-        Axis::share("share"),
+        Axis::share("share of lookups, and of table entries"),
     );
-    let kinds: [(&str, RGBColor, Of<Point>); 2] = [
-        ("lookups that succeed", BLUE, success),
-        ("stale table entries", VERMILION, stale),
+    let kinds: [(&str, Of<Point>); 2] = [
+        ("lookups that succeed", success),
+        ("stale table entries", stale),
     ];
-    for (name, colour, of) in kinds {
-        lines_of_seeds(&mut plot, case, Ink::of(colour), |run| {
+    for (index, (name, of)) in kinds.into_iter().enumerate() {
+        let ink = Ink::nth(index);
+        lines_of_seeds(&mut plot, case, ink, |run| {
             of(run)
                 .iter()
                 .map(|(time, share)| (time / unit.seconds, *share))
                 .collect()
         });
         if let Some(end) = median_run(case).and_then(|run| of(run).last().copied()) {
-            plot.names.push((end.1, name.into(), colour));
+            plot.name(end.1, name, ink);
         }
     }
     Ok(Some(Sketch {

@@ -1,15 +1,13 @@
 //! Figures over the parameter that a scenario varies, with the gates they are held against.
 
-use crate::{
-    experiment::{COST_FIGURES, FIGURES},
-    outcome::{CaseOutcome, Outcome, Spread, Verdict},
-};
+use crate::outcome::{CaseOutcome, Outcome, Spread, Verdict};
 
 use super::{
     ReportError,
     axis::{Axis, drawable},
-    figures::{Figure, provenance, settings},
-    plot::{GREEN, GREY, INK, Ink, Mark, Plot, Point, Shape, VERMILION, colour},
+    figures::{Figure, provenance},
+    labels,
+    plot::{GREEN, GREY, Ink, Mark, Plot, Point, shape, size},
     swarm::greatest,
     text::{number, value_of},
 };
@@ -39,16 +37,28 @@ pub(super) fn figures(outcome: &Outcome) -> Result<Vec<Figure>, ReportError> {
         .verdicts
         .iter()
         .map(|verdict| Gate::of(verdict).figure);
-    for name in gated.chain(USUAL.map(String::from)) {
+    let gated: Vec<String> = gated.collect();
+    for name in gated.iter().cloned().chain(USUAL.map(String::from)) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
     let mut figures = Vec::new();
     for name in names {
-        figures.extend(over(outcome, &varied, &name)?);
+        // One that nobody asks for and that is the same everywhere shows nothing.
+        if gated.contains(&name) || differs(&outcome.cases, &name) {
+            figures.extend(over(outcome, &varied, &name)?);
+        }
     }
     Ok(figures)
+}
+
+/// Whether a figure is not the same in all runs.
+fn differs(cases: &[CaseOutcome], name: &str) -> bool {
+    let runs = cases.iter().flat_map(|case| &case.runs);
+    let mut values = runs.filter_map(|run| run.figures.get(name));
+    let first = values.next();
+    values.any(|value| Some(value) != first)
 }
 
 /// The setting that varies, its values, and the cases that differ in nothing else.
@@ -90,7 +100,7 @@ impl Varied {
         for (index, value) in values(&key)?.into_iter().enumerate() {
             let mut others = cases[index].settings.clone();
             others.retain(|(known, _)| *known != key);
-            let name = settings(&others);
+            let name = labels::settings(&others);
             let line = match lines.iter().position(|(known, _)| *known == name) {
                 Some(line) => line,
                 None => {
@@ -150,6 +160,7 @@ fn over(outcome: &Outcome, varied: &Varied, name: &str) -> Result<Option<Figure>
     let gates: Vec<Gate> = outcome
         .verdicts
         .iter()
+        .filter(|verdict| verdict.verdict != "not run")
         .map(Gate::of)
         .filter(|gate| gate.figure == name)
         .collect();
@@ -161,10 +172,14 @@ fn over(outcome: &Outcome, varied: &Varied, name: &str) -> Result<Option<Figure>
     };
     let (least, most) = (xs().fold(f64::MAX, f64::min), xs().fold(f64::MIN, f64::max));
     let log = least > 0.0 && most / least >= 100.0;
-    let x = if log {
-        Axis::log(&varied.key, least, most)
-    } else {
-        Axis::linear(&varied.key, least, most)
+    let (label, over) = (labels::figure(name), labels::key(&varied.key));
+    let x_title = match labels::time(&varied.key, &outcome.cases) {
+        true => format!("{over} [s]"),
+        false => over.clone(),
+    };
+    let x = match log {
+        true => Axis::log(&x_title, least, most),
+        false => Axis::linear(&x_title, least, most),
     };
     let mut values: Vec<f64> = xs().collect();
     values.sort_by(f64::total_cmp);
@@ -178,8 +193,8 @@ fn over(outcome: &Outcome, varied: &Varied, name: &str) -> Result<Option<Figure>
     limits(&mut plot, &gates);
     let fit = reference(&mut plot, &varied.key, name, (least, most));
     let drawn = varied.lines.len().min(MOST_LINES);
-    for (index, (label, line)) in varied.lines.iter().take(drawn).enumerate() {
-        let colour = colour(index);
+    for (index, (line_name, line)) in varied.lines.iter().take(drawn).enumerate() {
+        let (ink, shape) = (Ink::nth(index).width(1.4), shape(index));
         let found: Vec<(f64, Spread)> = line
             .iter()
             .filter_map(|(x, case)| Some((*x, spreads[*case]?)))
@@ -189,18 +204,17 @@ fn over(outcome: &Outcome, varied: &Varied, name: &str) -> Result<Option<Figure>
             .map(|(x, spread)| (*x, spread.median))
             .collect();
         if let (true, Some(end)) = (varied.lines.len() > 1, middle.last()) {
-            plot.names.push((end.1, label.clone(), colour));
+            plot.name_points(end.1, line_name, ink, shape);
         }
-        plot.marks
-            .push(Mark::Line(middle.clone(), Ink::of(colour).width(1.4)));
+        plot.marks.push(Mark::Line(middle.clone(), ink));
         for (x, spread) in &found {
-            let ink = Ink::of(colour).width(1.6);
+            let ink = ink.solid().width(1.6);
             plot.marks
                 .push(Mark::Whisker(*x, spread.least, spread.greatest, ink));
         }
         for at in middle {
-            let ink = Ink::of(colour).width(3.6);
-            plot.marks.push(Mark::Point(at, Shape::Dot, ink));
+            let ink = ink.solid().width(size(shape));
+            plot.marks.push(Mark::Point(at, shape, ink));
         }
     }
     let runs = spreads
@@ -210,10 +224,16 @@ fn over(outcome: &Outcome, varied: &Varied, name: &str) -> Result<Option<Figure>
         .max()
         .unwrap_or(0);
     let mut says = format!(
-        "{name} over {}{}: dots are the median of up to {runs} seeds, bars reach from the least to \
-         the greatest.",
-        varied.key,
-        if log { " (logarithmic)" } else { "" }
+        "{} over {over}{}. {}",
+        label.heading(),
+        if log { " (logarithmic)" } else { "" },
+        match runs {
+            1 => "Each point is one run.".to_string(),
+            _ => format!(
+                "Points are the median of up to {runs} seeds, bars reach from the least to the \
+                 greatest."
+            ),
+        }
     );
     if drawn < varied.lines.len() {
         let left = varied.lines.len() - drawn;
@@ -223,7 +243,7 @@ fn over(outcome: &Outcome, varied: &Varied, name: &str) -> Result<Option<Figure>
     let cases: Vec<&CaseOutcome> = outcome.cases.iter().collect();
     Ok(Some(Figure {
         name: format!("over-{}", file_name(name)),
-        title: format!("{name} over {}", varied.key),
+        title: format!("{} over {over}", label.heading()),
         says,
         provenance: provenance(outcome, &cases),
         drawing: plot.draw(name, 360.0)?,
@@ -248,15 +268,15 @@ fn heights(name: &str, spreads: &[Option<Spread>], gates: &[Gate]) -> Axis {
         .chain(limits)
         .filter(|value| drawable(*value))
         .fold(f64::MAX, f64::min);
-    let (title, share) = title(name);
+    let label = labels::figure(name);
+    let (title, share) = (label.with_unit(), label.text.starts_with("share of"));
     let name_is_ratio =
         name.starts_with("ratio") || name.ends_with("_ratio") && name != "fluid_ratio";
     if name_is_ratio {
-        Axis::linear(
-            &format!("{name} to the lower bound"),
-            least.min(0.95),
-            most + 0.02,
-        )
+        Axis::linear(&title, least.min(0.95), most + 0.02)
+    } else if share && least > 0.6 && most <= 1.0 {
+        // From zero all would lie on one line at the top.
+        Axis::linear(&title, (least * 20.0 - 1.0).floor() / 20.0, 1.0)
     } else if share && least >= 0.0 && most <= 1.0 {
         Axis::linear(&title, 0.0, 1.0)
     } else if least < 0.0 {
@@ -270,42 +290,23 @@ fn heights(name: &str, spreads: &[Option<Spread>], gates: &[Gate]) -> Axis {
     }
 }
 
-/// A figure's name with its unit, as its description says it, and whether it is a share.
-fn title(name: &str) -> (String, bool) {
-    let stem = name
-        .split_once('.')
-        .map(|(stem, _)| format!("{stem}.CLASS"));
-    let known = FIGURES.iter().chain(COST_FIGURES);
-    let says = known
-        .filter(|(known, _)| *known == name || Some(*known) == stem.as_deref())
-        .map(|(_, says)| *says)
-        .next()
-        .unwrap_or_default();
-    let ends = |unit: &str| says.ends_with(unit);
-    let share = says.starts_with("share") || ends("as a share") || name == "complete_if_available";
-    let unit = match () {
-        () if share => " [share]",
-        () if ends("milliseconds") => " [ms]",
-        () if ends("seconds") || name.ends_with("_seconds") => " [s]",
-        () if ends("GiB") => " [GiB]",
-        () => "",
-    };
-    (format!("{name}{unit}"), share)
-}
-
 /// The gate and the goal as levels. One that is about some cases only says so.
 fn limits(plot: &mut Plot, gates: &[Gate]) {
     let mut drawn: Vec<f64> = Vec::new();
     for gate in gates {
         let some = if gate.everywhere { "" } else { " (some cases)" };
-        let levels = [(gate.limit, "gate", VERMILION), (gate.goal, "goal", GREEN)];
-        for (level, word, colour) in levels {
+        let levels = [
+            (gate.limit, "gate", Ink::of(GREY).dashed()),
+            (gate.goal, "goal", Ink::of(GREEN).dotted()),
+        ];
+        for (level, word, ink) in levels {
             let Some(level) = level.filter(|level| drawable(*level)) else {
                 continue;
             };
             if !drawn.contains(&level) {
                 drawn.push(level);
-                plot.level(level, &format!("{word} {}{some}", number(level)), colour);
+                let text = format!("{word} {}{some}", number(level));
+                plot.limit(level, &text, ink.width(1.0));
             }
         }
     }
@@ -325,11 +326,9 @@ fn reference(plot: &mut Plot, key: &str, name: &str, ends: (f64, f64)) -> String
     let line: Vec<Point> = [ends.0, ends.1]
         .map(|n| (n, slope * n.log10() + base))
         .to_vec();
-    plot.names.push((line[1].1, format!("fit {text}"), GREY));
-    plot.marks.push(Mark::Line(
-        line,
-        Ink::of(INK).width(1.0).faint(0.6).dashed(),
-    ));
+    let ink = Ink::of(GREY).width(1.0).dashed();
+    plot.name(line[1].1, &format!("fit {text}"), ink);
+    plot.marks.push(Mark::Line(line, ink));
     format!(" Dashed: the reference fit {text}, which is not a result of this run.")
 }
 
@@ -348,20 +347,6 @@ fn file_name(figure: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn axes_say_what_they_are_of() {
-        let rows = [
-            ("success", "success [share]", true),
-            ("complete.slow", "complete.slow [share]", true),
-            ("seconds.slow", "seconds.slow [s]", false),
-            ("first_ms_p50", "first_ms_p50 [ms]", false),
-            ("hops", "hops", false),
-        ];
-        for (name, shown, share) in rows {
-            assert_eq!(title(name), (shown.to_string(), share));
-        }
-    }
 
     fn case(settings: &[(&str, &str)]) -> CaseOutcome {
         let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
@@ -385,10 +370,13 @@ mod tests {
             varied.lines,
             [
                 (
-                    "swarm.unsent_first = true".to_string(),
+                    "seed sends unsent pieces first = yes".to_string(),
                     vec![(10.0, 1), (100.0, 0), (1000.0, 2)]
                 ),
-                ("swarm.unsent_first = false".to_string(), vec![(10.0, 3)]),
+                (
+                    "seed sends unsent pieces first = no".to_string(),
+                    vec![(10.0, 3)]
+                ),
             ]
         );
         assert!(

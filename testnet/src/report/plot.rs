@@ -1,8 +1,9 @@
 //! Drawing: a plot is axes and marks in the units of its data; this places them on paper.
 //!
 //! The look is a journal's: thin axes, lines named at their ends rather than in a box, colours that
-//! colour-blind readers tell apart (Okabe and Ito). Lengths are in CSS pixels; the drawing has ten
-//! units to a pixel, because the library places by whole units.
+//! colour-blind readers tell apart (Okabe and Ito), dashes and shapes for prints without any. Lengths
+//! are in CSS pixels; the drawing has ten units to a pixel, because the library places by whole
+//! units.
 
 use std::ops::Range;
 
@@ -51,8 +52,11 @@ pub(super) struct Ink {
     colour: RGBColor,
     alpha: f64,
     width: f64,
-    dashed: bool,
+    dash: Option<Dash>,
 }
+
+/// Dashes and gaps in pixels: what tells lines apart in print without colours.
+type Dash = (f64, f64);
 
 impl Ink {
     /// A line of this colour.
@@ -61,7 +65,7 @@ impl Ink {
             colour,
             alpha: 1.0,
             width: 1.8,
-            dashed: false,
+            dash: None,
         }
     }
 
@@ -77,10 +81,34 @@ impl Ink {
 
     /// In dashes.
     pub(super) fn dashed(self) -> Self {
+        let dash = Some((6.0, 4.0));
+        Self { dash, ..self }
+    }
+
+    /// In dots.
+    pub(super) fn dotted(self) -> Self {
+        let dash = Some((1.6, 3.2));
+        Self { dash, ..self }
+    }
+
+    /// The n-th of several lines: each has its own colour and its own dashes.
+    pub(super) fn nth(index: usize) -> Self {
+        let dashes = [
+            None,
+            Some((9.0, 4.0)),
+            Some((2.2, 3.2)),
+            Some((14.0, 5.0)),
+            Some((5.0, 2.5)),
+        ];
         Self {
-            dashed: true,
-            ..self
+            dash: dashes[index % dashes.len()],
+            ..Self::of(colour(index))
         }
+    }
+
+    /// Without dashes: points and bars.
+    pub(super) fn solid(self) -> Self {
+        Self { dash: None, ..self }
     }
 
     fn stroke(&self) -> ShapeStyle {
@@ -99,10 +127,30 @@ impl Ink {
 pub(super) enum Shape {
     /// Filled.
     Dot,
+    /// Filled.
+    Square,
+    /// Filled.
+    Triangle,
     /// Hollow and square on its tip.
     Diamond,
     /// A cross: a point that does not count.
     Cross,
+}
+
+/// The shape of the n-th line's points.
+pub(super) fn shape(index: usize) -> Shape {
+    [Shape::Dot, Shape::Square, Shape::Triangle, Shape::Diamond][index % 4]
+}
+
+/// How large a point of this shape is, in pixels from its middle, so that all look alike large.
+pub(super) fn size(shape: Shape) -> f64 {
+    match shape {
+        Shape::Dot => 3.6,
+        Shape::Square => 3.2,
+        Shape::Triangle => 4.0,
+        Shape::Diamond => 5.5,
+        Shape::Cross => 4.5,
+    }
 }
 
 /// Something in a plot.
@@ -129,14 +177,22 @@ pub(super) enum Mark {
 pub(super) enum Lie {
     /// Above it, from there to the right.
     Above,
-    /// Below it, centred.
-    Below,
     /// Begins right of it.
     Right,
     /// Ends left of it.
     Left,
     /// On it.
     On,
+}
+
+/// A line's name in the right margin, at the height of the line's end, behind a piece of the line:
+/// names that lie close are moved apart, and a print may have no colours.
+#[derive(Debug, Clone)]
+struct Name {
+    y: f64,
+    text: String,
+    ink: Ink,
+    shape: Option<Shape>,
 }
 
 /// Axes, what is between them, and names of lines in the right margin.
@@ -148,8 +204,7 @@ pub(super) struct Plot {
     pub(super) y: Axis,
     /// In the order of drawing.
     pub(super) marks: Vec<Mark>,
-    /// Names in the right margin: at which height, what, in which colour.
-    pub(super) names: Vec<(f64, String, RGBColor)>,
+    names: Vec<Name>,
 }
 
 impl Plot {
@@ -165,10 +220,32 @@ impl Plot {
 
     /// A level from side to side, named in the margin.
     pub(super) fn level(&mut self, y: f64, name: &str, colour: RGBColor) {
-        let ink = Ink::of(colour).width(1.0).dashed();
+        self.limit(y, name, Ink::of(colour).width(1.0).dashed());
+    }
+
+    /// The same in an ink of its own.
+    pub(super) fn limit(&mut self, y: f64, name: &str, ink: Ink) {
         let (from, to) = (f64::MIN, f64::MAX);
         self.marks.push(Mark::Line(vec![(from, y), (to, y)], ink));
-        self.names.push((y, name.into(), colour));
+        self.name(y, name, ink);
+    }
+
+    /// Names a line where it ends.
+    pub(super) fn name(&mut self, y: f64, text: &str, ink: Ink) {
+        self.names.push(Name {
+            y,
+            text: text.into(),
+            ink,
+            shape: None,
+        });
+    }
+
+    /// The same of a line with points.
+    pub(super) fn name_points(&mut self, y: f64, text: &str, ink: Ink, shape: Shape) {
+        self.name(y, text, ink);
+        if let Some(name) = self.names.last_mut() {
+            name.shape = Some(shape);
+        }
     }
 
     /// What the names in the margin need.
@@ -176,9 +253,9 @@ impl Plot {
         let longest = self
             .names
             .iter()
-            .map(|(_, text, _)| width_of(&shortened(text, NAME_CHARS)))
+            .map(|name| width_of(&shortened(&name.text, NAME_CHARS)) + SAMPLE)
             .fold(0.0, f64::max);
-        (longest + 16.0).max(26.0)
+        (longest + 18.0).max(26.0)
     }
 
     /// Rows that names of upright lines need above the title's.
@@ -211,7 +288,10 @@ fn width_of(text: &str) -> f64 {
 }
 
 /// Longer names in the margin are cut.
-const NAME_CHARS: usize = 26;
+const NAME_CHARS: usize = 32;
+
+/// What the piece of a line before its name needs.
+const SAMPLE: f64 = 30.0;
 
 /// Several plots one below the other, each in its range of heights, with common left and right ends.
 pub(super) fn draw(
@@ -353,13 +433,7 @@ impl<'a, 'b> Sheet<'a, 'b> {
         match mark {
             Mark::Line(points, ink) => {
                 let points = self.thinned(points);
-                if ink.dashed {
-                    let (dash, gap) = (units(6.0), units(4.0));
-                    let line = DashedPathElement::new(points, dash, gap, ink.stroke());
-                    self.plane.draw(&line)
-                } else {
-                    self.plane.draw(&PathElement::new(points, ink.stroke()))
-                }
+                self.line(points, ink)
             }
             Mark::Band(lower, upper, ink) => {
                 let mut outline = self.thinned(lower);
@@ -398,7 +472,6 @@ impl<'a, 'b> Sheet<'a, 'b> {
                         let last = self.frame.right + 22.0 - width_of(text);
                         ((last.min(x - 4.0), y - 7.0), (HPos::Left, VPos::Bottom))
                     }
-                    Lie::Below => ((x, y + 8.0), (HPos::Center, VPos::Top)),
                     Lie::Right => ((x + 8.0, y), (HPos::Left, VPos::Center)),
                     Lie::Left => ((x - 8.0, y), (HPos::Right, VPos::Center)),
                     Lie::On => ((x, y), (HPos::Center, VPos::Center)),
@@ -408,15 +481,19 @@ impl<'a, 'b> Sheet<'a, 'b> {
         }
     }
 
+    fn line(&self, points: Vec<Point>, ink: &Ink) -> Result<(), Failure> {
+        let Some((dash, gap)) = ink.dash else {
+            return self.plane.draw(&PathElement::new(points, ink.stroke()));
+        };
+        let (dash, gap) = (units(dash), units(gap));
+        let line = DashedPathElement::new(points, dash, gap, ink.stroke());
+        self.plane.draw(&line)
+    }
+
     fn upright(&self, x: f64, ink: &Ink, name: &str, rows: &mut u32) -> Result<(), Failure> {
         let (low, high) = self.plot.y.ends;
         let line = vec![(x, low), (x, high)];
-        if ink.dashed {
-            let line = DashedPathElement::new(line, units(6.0), units(4.0), ink.stroke());
-            self.plane.draw(&line)?;
-        } else {
-            self.plane.draw(&PathElement::new(line, ink.stroke()))?;
-        }
+        self.line(line, ink)?;
         let (x, top) = self.plane.map_coordinate(&(x, high));
         let (x, top) = (f64::from(x) / UNITS, f64::from(top) / UNITS);
         // Above the plot, where no curve is, and right of the title.
@@ -434,7 +511,10 @@ impl<'a, 'b> Sheet<'a, 'b> {
         let Some(place) = self.placed(&[at]).pop() else {
             return Ok(());
         };
-        let (x, y) = self.plane.map_coordinate(&place);
+        self.shape(self.plane.map_coordinate(&place), shape, ink)
+    }
+
+    fn shape(&self, (x, y): (i32, i32), shape: Shape, ink: &Ink) -> Result<(), Failure> {
         let r = units(ink.width);
         let corners = [(x - r, y), (x, y + r), (x + r, y), (x, y - r), (x - r, y)];
         let line = ink.colour.mix(ink.alpha).stroke_width(units(1.5) as u32);
@@ -446,6 +526,18 @@ impl<'a, 'b> Sheet<'a, 'b> {
                 self.root.draw(&rim)?;
                 self.root
                     .draw(&plotters::element::Circle::new((x, y), r, ink.fill()))
+            }
+            Shape::Square | Shape::Triangle => {
+                let all = match shape {
+                    Shape::Square => vec![
+                        (x - r, y - r),
+                        (x + r, y - r),
+                        (x + r, y + r),
+                        (x - r, y + r),
+                    ],
+                    _ => vec![(x - r, y + r), (x + r, y + r), (x, y - r)],
+                };
+                self.root.draw(&Polygon::new(all, ink.fill()))
             }
             Shape::Diamond => {
                 // Hollow, so that a simulated point under a live one is seen.
@@ -465,24 +557,45 @@ impl<'a, 'b> Sheet<'a, 'b> {
 
     /// Names in the right margin, moved apart where they would lie on each other.
     fn names(&self) -> Result<(), Failure> {
-        let mut names: Vec<(f64, &str, RGBColor)> = Vec::new();
-        for (y, text, colour) in &self.plot.names {
-            if drawable(*y) {
-                let y = self
-                    .plane
-                    .map_coordinate(&(self.plot.x.ends.0, self.plot.y.place(*y)))
-                    .1;
-                names.push((f64::from(y) / UNITS, text, *colour));
-            }
+        let mut names: Vec<(f64, &Name)> = Vec::new();
+        for name in self.plot.names.iter().filter(|name| drawable(name.y)) {
+            let place = (self.plot.x.ends.0, self.plot.y.place(name.y));
+            let (_, y) = self.plane.map_coordinate(&place);
+            names.push((f64::from(y) / UNITS, name));
         }
         names.sort_by(|a, b| a.0.total_cmp(&b.0));
         let apart = TEXT + 2.5;
-        let heights: Vec<f64> = names.iter().map(|(y, _, _)| *y).collect();
+        let heights: Vec<f64> = names.iter().map(|(y, _)| *y).collect();
         let heights = spread(&heights, apart, self.frame.top, self.frame.bottom);
-        for ((_, text, colour), y) in names.iter().zip(heights) {
-            let place = (self.frame.right + 7.0, y);
+        for (
+            (
+                _,
+                Name {
+                    text, ink, shape, ..
+                },
+            ),
+            y,
+        ) in names.iter().zip(heights)
+        {
+            let left = self.frame.right + 8.0;
+            let (from, to) = ((units(left), units(y)), (units(left + 22.0), units(y)));
+            match ink.dash {
+                Some((dash, gap)) => {
+                    let (dash, gap) = (units(dash), units(gap));
+                    let line = DashedPathElement::new([from, to], dash, gap, ink.stroke());
+                    self.root.draw(&line)?;
+                }
+                None => self
+                    .root
+                    .draw(&PathElement::new([from, to], ink.stroke()))?,
+            }
+            if let Some(shape) = shape {
+                let ink = ink.solid().width(size(*shape));
+                self.shape((from.0 + units(11.0), from.1), *shape, &ink)?;
+            }
             let text = shortened(text, NAME_CHARS);
-            self.words(place, &text, *colour, (HPos::Left, VPos::Center), false)?;
+            let place = (left + SAMPLE - 3.0, y);
+            self.words(place, &text, ink.colour, (HPos::Left, VPos::Center), false)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::{
     ReportError,
     axis::{Axis, drawable},
     figures::{Sketch, lines_of_seeds, median_run, of_the_seeds},
-    plot::{BLUE, GREY, INK, Ink, Lie, Mark, Plot, Point, colour},
+    plot::{BLUE, GREY, INK, Ink, Lie, Mark, Plot, Point},
     text::{TimeUnit, duration},
 };
 
@@ -49,7 +49,7 @@ pub(super) fn completion(case: &CaseOutcome) -> Result<Option<Sketch>, ReportErr
             .push(Mark::Upright(bounds.lb / unit.seconds, ink, lb));
     }
     for (index, class) in classes.iter().enumerate() {
-        let ink = Ink::of(colour(index));
+        let ink = Ink::nth(index);
         lines_of_seeds(&mut plot, case, ink, |run| {
             steps(run, class, unit.seconds, longest * 1.04)
         });
@@ -58,7 +58,7 @@ pub(super) fn completion(case: &CaseOutcome) -> Result<Option<Sketch>, ReportErr
                 .last()
                 .map_or(0.0, |end| end.1)
         });
-        plot.names.push((last, (*class).to_string(), colour(index)));
+        plot.name(last, class, ink);
     }
     let never = all().filter(|done| done.seconds.is_none()).count();
     let mut says =
@@ -118,7 +118,7 @@ pub(super) fn copies(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError> 
             0.0,
             longest / unit.seconds,
         ),
-        Axis::from_zero("copies of a piece in the swarm", most),
+        Axis::counts("copies of a piece in the swarm", most),
     );
     let line = |of: fn(&CopiesAt) -> u32| -> Vec<Point> {
         copies
@@ -137,16 +137,12 @@ pub(super) fn copies(case: &CaseOutcome) -> Result<Option<Sketch>, ReportError> 
     plot.marks
         .push(Mark::Line(min.clone(), ink.width(0.8).faint(0.7)));
     plot.marks.push(Mark::Line(median.clone(), ink.width(2.2)));
-    let ends = [
-        (&max, "commonest piece"),
-        (&p90, "90th percentile"),
-        (&median, "median"),
-        (&p10, "10th percentile"),
-        (&min, "rarest piece"),
-    ];
-    for (line, name) in ends {
-        let end = line.last().map_or(0.0, |end| end.1);
-        plot.names.push((end, name.into(), BLUE));
+    let end = |line: &[Point]| line.last().map_or(0.0, |end| end.1);
+    plot.name(end(&median), "median piece", ink.width(2.2));
+    // Where all have everything in the end, the bands have none to name.
+    if end(&max) > end(&min) {
+        plot.name(end(&max), "commonest piece", ink.faint(0.3));
+        plot.name(end(&min), "rarest piece", ink.width(0.8).faint(0.7));
     }
     Ok(Some(Sketch {
         name: "copies",

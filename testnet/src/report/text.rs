@@ -37,7 +37,7 @@ pub(super) fn trimmed(digits: String) -> String {
 }
 
 /// `1,000,000`.
-fn thousands(value: f64) -> String {
+pub(super) fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut out = String::from(if value < 0.0 { "−" } else { "" });
     for (index, digit) in digits.chars().enumerate() {

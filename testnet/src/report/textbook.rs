@@ -10,17 +10,16 @@ use crate::{
 use super::{
     ReportError,
     axis::{Axis, drawable},
-    figures::{Figure, seed_list, settings},
-    plot::{BLUE, GREEN, GREY, INK, Ink, Lie, Mark, Plot, Point, Shape, VERMILION, draw},
+    figures::{Figure, parameters, seed_list},
+    plot::{
+        BLUE, GREEN, GREY, INK, Ink, Lie, Mark, Plot, Point, Shape, VERMILION, WIDTH, draw, size,
+    },
     swarm::greatest,
-    text::{number, value_of},
+    text::{duration, number, value_of},
 };
 
 /// Its files' name.
 pub(super) const NAME: &str = "figure-2-23";
-
-/// The figure's server uploads ten times as fast as a peer.
-const SERVER: f64 = 10.0;
 
 /// The figure's last N.
 const PEERS: usize = 35;
@@ -35,20 +34,94 @@ pub(super) enum Side {
 }
 
 impl Side {
-    /// The bound for N peers, in units of F/u.
-    pub(super) fn bound(self, n: usize) -> f64 {
-        match self {
-            Self::ClientServer => bound::client_server(n, 1.0, SERVER, f64::INFINITY),
-            Self::Peers => bound::p2p_fluid(1.0, SERVER, &vec![1.0; n], f64::INFINITY),
-        }
-    }
-
     fn name(self) -> &'static str {
         match self {
             Self::ClientServer => "client-server",
             Self::Peers => "p2p",
         }
     }
+}
+
+/// What the bounds follow from; rates in units of u, so that times are in units of F/u.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct World {
+    /// All servers' upload, u_s.
+    server: f64,
+    /// Each peer's upload.
+    up: f64,
+    /// The slowest download, d_min.
+    down: f64,
+    pieces: u32,
+}
+
+impl World {
+    fn of(outcome: &Outcome, case: &CaseOutcome) -> Option<Self> {
+        let said = |key: &str| said(outcome, case, |known| known == key);
+        let rate = |key: &str| match said(key).as_deref() {
+            Some("unlimited") | None => Some(f64::INFINITY),
+            Some(value) => value_of(value).filter(|rate| value.ends_with('x') && *rate > 0.0),
+        };
+        let servers = said("class.seed.count").map_or(Some(1.0), |count| value_of(&count))?;
+        Some(Self {
+            server: rate("class.seed.up")? * servers,
+            up: rate("class.peer.up")?,
+            down: rate("class.peer.down")?,
+            pieces: value_of(&said("swarm.pieces")?)? as u32,
+        })
+    }
+
+    /// Equation 2.1.
+    pub(super) fn client_server(&self, n: usize) -> f64 {
+        bound::client_server(n, 1.0, self.server, self.down)
+    }
+
+    /// Equation 2.2.
+    pub(super) fn fluid(&self, n: usize) -> f64 {
+        bound::p2p_fluid(1.0, self.server, &vec![self.up; n], self.down)
+    }
+
+    /// The bound with pieces.
+    pub(super) fn lb(&self, n: usize) -> f64 {
+        bound::lb(1.0, self.pieces, self.server, &vec![self.up; n], self.down)
+    }
+
+    /// Engines may differ in pieces, which the curves hardly do.
+    fn rates_as(&self, other: &Self) -> bool {
+        let pieces = other.pieces;
+        Self { pieces, ..*self } == *other
+    }
+
+    fn bound(&self, side: Side, n: usize) -> f64 {
+        match side {
+            Side::ClientServer => self.client_server(n),
+            Side::Peers => self.fluid(n),
+        }
+    }
+
+    /// `u_s = 10 u, every u_i = u, downloads unlimited (d_min)`.
+    fn told(&self) -> String {
+        let rate = |rate: f64| match rate {
+            1.0 => "u".to_string(),
+            rate => format!("{} u", number(rate)),
+        };
+        let down = match self.down.is_finite() {
+            true => rate(self.down),
+            false => "unlimited".into(),
+        };
+        let (server, up) = (rate(self.server), rate(self.up));
+        format!(
+            "u_s = {server}, u_i = {up}, d_min {}{down}",
+            if self.down.is_finite() { "= " } else { "" }
+        )
+    }
+}
+
+/// What a case, its file or the defaults say under a key.
+fn said(outcome: &Outcome, case: &CaseOutcome, wanted: impl Fn(&str) -> bool) -> Option<String> {
+    let all = case.settings.iter().chain(&outcome.parameters);
+    let mut all = all.chain(&outcome.defaults).filter(|(key, _)| wanted(key));
+    all.next()
+        .map(|(_, value)| value.trim().trim_matches('"').to_string())
 }
 
 /// The runs of one engine with one architecture and one N.
@@ -60,8 +133,8 @@ pub(super) struct Measured {
     pub(super) live: bool,
     /// How many peers.
     pub(super) n: usize,
-    /// Time of the last peer in units of F/u, called hours.
-    pub(super) hours: Spread,
+    /// Time of the last peer in units of F/u.
+    pub(super) time: Spread,
     /// The same over the bound: with pieces (LB) for peers, equation 2.1 for client-server.
     pub(super) ratio: Spread,
     /// The busiest run's share of all cores.
@@ -72,6 +145,8 @@ pub(super) struct Measured {
     pub(super) incomplete: bool,
     /// F/u of these runs, seconds.
     unit: f64,
+    /// What their bounds follow from.
+    pub(super) world: World,
 }
 
 impl Measured {
@@ -96,17 +171,27 @@ pub(super) fn measured(outcomes: &[Outcome]) -> Result<Vec<Measured>, ReportErro
         if (a.side, a.live) != (b.side, b.live) {
             continue;
         }
-        // One F/u for all: it is what makes the curve's hours.
-        if a.n != b.n && (a.unit / b.unit - 1.0).abs() > 0.01 {
+        // One F/u and one world for all: they make the curves.
+        if a.n != b.n && ((a.unit / b.unit - 1.0).abs() > 0.01 || a.world != b.world) {
             return Err(ReportError::NotTheFigure(format!(
-                "figure 2.23 needs a seed with {SERVER} times a peer's upload, unlimited downloads \
-                 and one file and rate for every N; the {} runs with N = {} and {} differ; run \
-                 them with the scenario's own values",
+                "figure 2.23 needs one file and the same rates for every N; the {} runs with N = {} \
+                 and {} differ, or their bounds are not those of their rates; run them with the \
+                 scenario's own values",
                 a.side.name(),
                 a.n,
                 b.n
             )));
         }
+    }
+    if let Some(other) = all
+        .iter()
+        .find(|other| !other.world.rates_as(&all[0].world))
+    {
+        return Err(ReportError::NotTheFigure(format!(
+            "figure 2.23 has one set of curves, and its runs have two: {} and {}; draw them apart",
+            all[0].world.told(),
+            other.world.told()
+        )));
     }
     if all.is_empty() {
         return Err(ReportError::NotTheFigure(
@@ -119,12 +204,7 @@ pub(super) fn measured(outcomes: &[Outcome]) -> Result<Vec<Measured>, ReportErro
 
 /// What a case adds: nothing with N = 0 or if no run was complete.
 fn point(outcome: &Outcome, case: &CaseOutcome) -> Result<Option<Measured>, ReportError> {
-    let said = |wanted: fn(&str) -> bool| {
-        let all = case.settings.iter().chain(&outcome.parameters);
-        let mut all = all.filter(|(key, _)| wanted(key));
-        all.next()
-            .map(|(_, value)| value.trim().trim_matches('"').to_string())
-    };
+    let said = |wanted: fn(&str) -> bool| said(outcome, case, wanted);
     let missing = |what: &str| {
         ReportError::NotTheFigure(format!(
             "a case of {} does not say its {what}, so it has no place in figure 2.23; set it in the \
@@ -143,6 +223,9 @@ fn point(outcome: &Outcome, case: &CaseOutcome) -> Result<Option<Measured>, Repo
     if n == 0 {
         return Ok(None);
     }
+    let world = World::of(outcome, case).ok_or_else(|| {
+        missing("rates in units of u (class.seed.up and class.peer.up, such as 10x) and its pieces")
+    })?;
     let times = |run: &Run| -> Option<(f64, f64, f64)> {
         let get = |name: &str| run.figures.get(name).copied().filter(|value| *value > 0.0);
         let (fluid, lb) = (get("bound_seconds")?, get("lb_seconds"));
@@ -153,7 +236,7 @@ fn point(outcome: &Outcome, case: &CaseOutcome) -> Result<Option<Measured>, Repo
             Side::ClientServer => fluid,
             Side::Peers => lb?,
         };
-        let unit = fluid / side.bound(n);
+        let unit = fluid / world.bound(side, n);
         let point = (last / unit, last / against, unit);
         (drawable(point.0) && drawable(point.1)).then_some(point)
     };
@@ -169,7 +252,7 @@ fn point(outcome: &Outcome, case: &CaseOutcome) -> Result<Option<Measured>, Repo
         side,
         live: outcome.engine == "live",
         n,
-        hours: spread(runs.iter().map(|(_, times)| times.0)),
+        time: spread(runs.iter().map(|(_, times)| times.0)),
         ratio: spread(runs.iter().map(|(_, times)| times.1)),
         cpu: greatest(runs.iter().map(|(run, _)| run.cost.cpu)),
         seeds: runs.iter().map(|(run, _)| run.seed).collect(),
@@ -179,6 +262,7 @@ fn point(outcome: &Outcome, case: &CaseOutcome) -> Result<Option<Measured>, Repo
                 .is_some_and(|share| *share < 1.0)
         }),
         unit,
+        world,
     }))
 }
 
@@ -215,8 +299,8 @@ pub(super) fn figure(outcomes: &[Outcome], all: &[Measured]) -> Result<Figure, R
     let mut x = x;
     x.title = "number of peers N".into();
     let ratios = ratios(all, x);
-    let (width, height) = (760.0, 660.0);
-    let both = [(&times, 0.0..432.0), (&ratios, 412.0..height)];
+    let (width, height) = (WIDTH, 640.0);
+    let both = [(&times, 0.0..412.0), (&ratios, 402.0..height)];
     Ok(Figure {
         name: NAME.into(),
         title: "Distribution time: client-server and peer-to-peer".into(),
@@ -226,66 +310,92 @@ pub(super) fn figure(outcomes: &[Outcome], all: &[Measured]) -> Result<Figure, R
     })
 }
 
-const SIDES: [(Side, plotters::prelude::RGBColor); 2] =
-    [(Side::ClientServer, VERMILION), (Side::Peers, BLUE)];
-
 /// The curves with the times.
 fn times(all: &[Measured], x: Axis, last: usize) -> Plot {
-    let slowest = greatest(all.iter().map(|point| point.hours.greatest));
-    let top = slowest.max(Side::ClientServer.bound(last));
+    let world = all[0].world;
+    let slowest = greatest(all.iter().map(|point| point.time.greatest));
+    let top = slowest.max(world.client_server(last));
     let y = Axis::linear(
-        "minimum distribution time [h], where F/u = 1 h",
+        &format!("distribution time [{}]", unit(all)),
         0.0,
         top * 1.02,
     );
     let mut plot = Plot::new(x, y);
-    for (side, colour) in SIDES {
-        let curve: Vec<Point> = match side {
-            // Straight.
-            Side::ClientServer => vec![(0.0, 0.0), (last as f64, side.bound(last))],
-            Side::Peers => (0..=last).map(|n| (n as f64, side.bound(n))).collect(),
-        };
-        plot.marks
-            .push(Mark::Line(curve, Ink::of(colour).width(1.3)));
-    }
-    points(&mut plot, all, |point| point.hours, 0.0);
-    let last = last as f64;
-    let at = (
-        last * 0.665,
-        Side::ClientServer.bound((last * 0.70) as usize),
-    );
-    let name = "client-server, Eq. 2.1".to_string();
-    plot.marks
-        .push(Mark::Words(at, name, VERMILION, Lie::Left, true));
-    let at = (last * 0.79, Side::Peers.bound((last * 0.79) as usize));
-    let name = "peer-to-peer, Eq. 2.2".to_string();
-    plot.marks
-        .push(Mark::Words(at, name, BLUE, Lie::Below, true));
-    let kinds = [
-        ("simulated", Shape::Dot, all.iter().any(|point| !point.live)),
+    type Bound = fn(&World, usize) -> f64;
+    let curves: [(Bound, &str, Ink); 3] = [
         (
-            "live, on real sockets",
+            World::client_server,
+            "client-server, Eq. 2.1",
+            Ink::of(VERMILION).width(1.3),
+        ),
+        (World::lb, "P2P with pieces, LB", Ink::of(BLUE).width(1.5)),
+        (
+            World::fluid,
+            "P2P fluid, Eq. 2.2",
+            Ink::of(INK).width(1.3).dotted(),
+        ),
+    ];
+    for (bound, name, ink) in curves {
+        let curve: Vec<Point> = (0..=last).map(|n| (n as f64, bound(&world, n))).collect();
+        plot.name(bound(&world, last), name, ink);
+        plot.marks.push(Mark::Line(curve, ink));
+    }
+    points(&mut plot, all, |point| point.time, 0.0);
+    let has = |side, live| {
+        all.iter()
+            .any(|point| (point.side, point.live, point.is_void()) == (side, live, false))
+    };
+    let kinds = [
+        (
+            "client-server, simulated",
+            Shape::Square,
+            VERMILION,
+            has(Side::ClientServer, false),
+        ),
+        (
+            "peer-to-peer, simulated",
+            Shape::Dot,
+            BLUE,
+            has(Side::Peers, false),
+        ),
+        (
+            "client-server, live",
             Shape::Diamond,
-            all.iter().any(|point| point.live && !point.is_void()),
+            VERMILION,
+            has(Side::ClientServer, true),
+        ),
+        (
+            "peer-to-peer, live",
+            Shape::Diamond,
+            BLUE,
+            has(Side::Peers, true),
         ),
         (
             "void, see the caption",
             Shape::Cross,
+            INK,
             all.iter().any(Measured::is_void),
         ),
     ];
-    let mut row = 0.0;
-    for (name, shape, there) in kinds {
-        if there {
-            let at = (last * 0.02, top * (0.96 - 0.065 * row));
-            plot.marks
-                .push(Mark::Point(at, shape, Ink::of(INK).width(size(shape))));
-            plot.marks
-                .push(Mark::Words(at, name.into(), INK, Lie::Right, false));
-            row += 1.0;
-        }
+    // Above the steeper curve's beginning nothing is measured.
+    let there = kinds.into_iter().filter(|(.., there)| *there);
+    for (row, (name, shape, colour, _)) in there.enumerate() {
+        let at = (last as f64 * 0.02, top * (0.96 - 0.07 * row as f64));
+        let ink = Ink::of(colour).width(size(shape));
+        plot.marks.push(Mark::Point(at, shape, ink));
+        plot.marks
+            .push(Mark::Words(at, name.into(), INK, Lie::Right, false));
     }
     plot
+}
+
+/// What times are counted in: `F/u = 30 min`.
+fn unit(all: &[Measured]) -> String {
+    let same = |point: &&Measured| (point.unit / all[0].unit - 1.0).abs() < 0.01;
+    match all.iter().all(|point| same(&point)) {
+        true => format!("units of F/u = {}", duration(all[0].unit)),
+        false => "units of F/u".into(),
+    }
 }
 
 /// The distance from the bounds.
@@ -297,9 +407,9 @@ fn ratios(all: &[Measured], x: Axis) -> Plot {
         .iter()
         .map(|point| point.ratio.least)
         .fold(0.95, f64::min);
-    let y = Axis::linear("measured time over its lower bound", least, top);
+    let y = Axis::linear("measured time over its bound", least, top);
     let mut plot = Plot::new(x, y);
-    plot.level(1.02, "goal 1.02", GREEN);
+    plot.limit(1.02, "goal 1.02", Ink::of(GREEN).width(1.0).dotted());
     if live {
         plot.level(1.05, "gate, sim 1.05", GREY);
         plot.level(1.15, "gate, live 1.15", GREY);
@@ -308,17 +418,9 @@ fn ratios(all: &[Measured], x: Axis) -> Plot {
     }
     let whole = vec![(f64::MIN, 1.0), (f64::MAX, 1.0)];
     plot.marks.push(Mark::Line(whole, Ink::of(INK).width(1.0)));
-    plot.names.push((1.0, "bound".into(), INK));
+    plot.name(1.0, "bound", Ink::of(INK).width(1.0));
     points(&mut plot, all, |point| point.ratio, 0.17);
     plot
-}
-
-fn size(shape: Shape) -> f64 {
-    match shape {
-        Shape::Dot => 3.2,
-        Shape::Diamond => 6.0,
-        Shape::Cross => 4.5,
-    }
 }
 
 /// Points with the spread of their seeds; the two sides `apart` so that both can be seen.
@@ -336,7 +438,8 @@ fn points(plot: &mut Plot, all: &[Measured], of: fn(&Measured) -> Spread, apart:
         let shape = match (point.is_void(), point.live) {
             (true, _) => Shape::Cross,
             (false, true) => Shape::Diamond,
-            (false, false) => Shape::Dot,
+            (false, false) if point.side == Side::Peers => Shape::Dot,
+            (false, false) => Shape::Square,
         };
         let mark = Mark::Point((x, spread.median), shape, ink.width(size(shape)));
         plot.marks.push(mark);
@@ -345,12 +448,29 @@ fn points(plot: &mut Plot, all: &[Measured], of: fn(&Measured) -> Spread, apart:
 
 /// What the lines and points are.
 fn says(all: &[Measured]) -> String {
+    let (world, seeds) = (all[0].world, all.iter().map(|point| point.time.runs).max());
+    let points = match seeds {
+        Some(0..2) | None => "one run each".to_string(),
+        Some(seeds) => {
+            format!("median of up to {seeds} seeds, with bars from the least to the greatest")
+        }
+    };
+    let mut pieces: Vec<u32> = all.iter().map(|point| point.world.pieces).collect();
+    pieces.dedup();
+    let drawn = match pieces[..] {
+        [pieces] => format!("a file of {} pieces", number(f64::from(pieces))),
+        _ => format!(
+            "a file in pieces, drawn for {}",
+            number(f64::from(pieces[0]))
+        ),
+    };
     let mut out = format!(
-        "How long a file takes to reach N peers if the server uploads {SERVER} times as fast as a \
-         peer and F/u = 1 h (after the textbook's figure 2.23). Lines: Eq. 2.1, NF/u_s, and \
-         Eq. 2.2, max(F/u_s, NF/(u_s + sum of u_i)). Points: the last peer's time, median of the \
-         seeds; bars: least to greatest. Below: the same over its bound, Eq. 2.1 for \
-         client-server, and for peers LB, which is Eq. 2.2 with the cost of pieces."
+        "Time until the last of N peers has a file of size F, in units of F/u, for {} (after the \
+         textbook's figure 2.23). Lines: Eq. 2.1, max(NF/u_s, F/d_min), and Eq. 2.2, max(F/u_s, \
+         F/d_min, NF/(u_s + Σu_i)), for a file that flows like water; LB, the same for {drawn}. \
+         Points: measured, {points}. Below: the measured time over its bound, Eq. 2.1 for \
+         client-server and LB for peer-to-peer.",
+        world.told()
     );
     if all.iter().any(Measured::is_void) {
         out.push_str(&format!(
@@ -373,15 +493,15 @@ fn provenance(outcomes: &[Outcome], all: &[Measured]) -> String {
         seeds.sort_unstable();
         seeds.dedup();
         let cpu = greatest(of().map(|point| point.cpu)) * 100.0;
-        let unit = of().next().map_or("–".into(), |point| number(point.unit));
+        let unit = of().next().map_or("–".into(), |point| duration(point.unit));
         let mut part = format!(
-            "{}: {}, F/u = {unit} s, at most {cpu:.0} % of all cores in use",
+            "{}: scenario {}, {}, F/u = {unit}, at most {cpu:.0} % of all cores in use",
             if live { "Live" } else { "Simulated" },
+            outcome.scenario,
             seed_list(&seeds)
         );
-        if !outcome.parameters.is_empty() {
-            part.push_str(&format!(", {}", settings(&outcome.parameters)));
-        }
+        part.push('.');
+        part.push_str(&parameters(&outcome.parameters));
         // Both sides of one engine may come as two outcomes.
         if !parts.contains(&part) {
             parts.push(part);
@@ -392,7 +512,7 @@ fn provenance(outcomes: &[Outcome], all: &[Measured]) -> String {
             }
         }
     }
-    let mut out = format!("{}.", parts.join(". "));
+    let mut out = parts.join(" ");
     for note in notes {
         out.push_str(&format!(" {}.", note.trim_end_matches('.')));
     }

@@ -35,6 +35,7 @@ pub(super) fn notes(scenario: &Scenario, order: &Order, cases: &[CaseOutcome]) -
                     .into(),
             );
         }
+        notes.extend(leaving(scenario));
         notes.extend(tables(scenario));
     }
     notes.extend(processor(order.engine, cases));
@@ -65,6 +66,25 @@ fn choker(scenario: &Scenario) -> Vec<String> {
         })
         .collect();
     said.into_iter().collect()
+}
+
+/// That a bound with everybody's help is still one where some leave.
+fn leaving(scenario: &Scenario) -> Option<String> {
+    let classes = scenario
+        .cases
+        .iter()
+        .filter(|case| case.plan.swarm.is_some());
+    let mut classes = classes.flat_map(|case| &case.plan.classes);
+    let leave = classes.any(|class| {
+        let early = class.leaves_at_copies.is_some() || class.leaves_at.is_some();
+        early || class.seeds_for.is_some()
+    });
+    leave.then(|| {
+        "Some members leave. LB counts every uplink as if it stayed: nobody can be faster, as those \
+         who leave only take away, but a bound for who is left would be higher, and the ratio to it \
+         lower."
+            .into()
+    })
 }
 
 /// Whether a network grew or was put there.

@@ -20,7 +20,7 @@ use super::{
     hash::Trace,
     line::Line,
     link::Links,
-    stream::{Arrival, SocketKey},
+    stream::{Arrival, SocketKey, Written},
     wheel::Wheel,
     world::Counts,
 };
@@ -257,9 +257,15 @@ impl Medium {
 
     /// Notes the delivery of a stream's bytes. Of a block only the front counts: its hash vouches
     /// for the rest.
-    pub(crate) fn trace_stream(&mut self, from: u32, to: u32, bytes: &[u8]) {
-        self.trace
-            .add(self.now, from, to, &bytes[..bytes.len().min(64)]);
+    pub(crate) fn trace_stream(&mut self, from: u32, to: u32, bytes: &Written) {
+        let mut start = [0; 64];
+        let mut len = 0;
+        for part in [&bytes.front[..], &bytes.block[..]] {
+            let part = &part[..part.len().min(start.len() - len)];
+            start[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        self.trace.add(self.now, from, to, &start[..len]);
     }
 }
 

@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, buf::Chain};
 use mainswarm::{
     compact::Family,
-    dht::{AnnouncePort, Contact, Dht, DhtConfig, IdCheck, KnownNode, LookupId},
+    dht::{Ahead, AnnouncePort, Contact, Dht, DhtConfig, IdCheck, KnownNode, LookupId},
     ids::{InfoHash, NodeId, PeerId},
     torrent::{
         CandidateSource, Direction, PeerKey, PeerMisbehaved, Source, StorageDone, Torrent,
@@ -37,7 +37,7 @@ use super::{
     nat::Nat,
     store::{Content, Store},
     strategy::{Cheat, Heard, Strategy},
-    stream::{Arrival, Flight, Phase, SocketKey},
+    stream::{Arrival, Flight, Phase, SocketKey, Written},
     ties::{Ban, Tie, Ties},
 };
 
@@ -161,7 +161,7 @@ pub struct PeerLog {
 #[derive(Debug)]
 pub struct Node {
     up: bool,
-    line: Line,
+    pub(super) line: Line,
     /// Boxed, as the rest: a world keeps the nodes that are gone.
     dht: Option<Box<DhtSlot>>,
     torrents: Vec<TorrentSlot>,
@@ -413,19 +413,18 @@ impl Node {
         self.drive(medium);
     }
 
-    #[cfg(test)]
-    pub(crate) fn line_mut(&mut self) -> &mut Line {
-        &mut self.line
-    }
-
-    /// Reads what an event of this node will read, a datagram or a time-out, step by step from 0 to
-    /// [`Dht::TOUCH_STEPS`].
-    pub(crate) fn touch(&self, step: usize, datagram: Option<&[u8]>) -> usize {
+    /// Reads what an event of this node will read, step by step from 0 to [`Dht::TOUCH_STEPS`].
+    pub(crate) fn touch(&self, step: usize) -> usize {
         match (step, &self.dht) {
-            (0, dht) => usize::from(dht.is_some()) ^ usize::from(self.up),
-            (step, Some(dht)) => dht.core.touch(step - 1, datagram) ^ usize::from(dht.dirty),
+            (0, dht) => usize::from(dht.is_some() ^ self.up) ^ self.line.node as usize,
+            (step, Some(dht)) => dht.core.touch(step - 1) ^ usize::from(dht.dirty),
             (_, None) => 0,
         }
+    }
+
+    /// What the event, a datagram or a time-out, will read after that.
+    pub(crate) fn ahead(&self, datagram: Option<&[u8]>) -> Option<Ahead<'_>> {
+        self.dht.as_ref().map(|dht| dht.core.ahead(datagram))
     }
 
     pub(crate) fn has_wide_table(&self) -> bool {
@@ -634,7 +633,7 @@ impl Node {
             Flight::Accept => {
                 if let Some(slot) = self.line.socket(key).and_then(|socket| socket.slot) {
                     let handshake = self.handshake(slot);
-                    self.line.send(medium, key, handshake, 0);
+                    self.line.send(medium, key, handshake.into());
                 }
             }
             Flight::Bytes { bytes, .. } => self.on_bytes(medium, key, from, bytes),
@@ -672,26 +671,30 @@ impl Node {
         }
     }
 
-    fn on_bytes(&mut self, medium: &mut Medium, key: SocketKey, from: u32, bytes: Vec<u8>) {
+    fn on_bytes(&mut self, medium: &mut Medium, key: SocketKey, from: u32, bytes: Written) {
         medium.trace_stream(from, self.line.node, &bytes);
         let Some(socket) = self.line.socket(key) else {
             return;
         };
-        if socket.buffer.is_empty() {
-            // A whole frame becomes the buffer, and a block a slice of it: no copy.
-            socket.buffer = BytesMut::from(Bytes::from(bytes));
-        } else {
-            socket.buffer.extend_from_slice(&bytes);
-        }
+        // A block stays the slice that its sender read: no copy.
+        let Written { front, block } = bytes;
+        let mut wire = match socket.buffer.is_empty() {
+            true => Bytes::from(front).chain(block),
+            false => {
+                let mut all = std::mem::take(&mut socket.buffer);
+                all.put(&front[..]);
+                all.put(block);
+                all.freeze().chain(Bytes::new())
+            }
+        };
         if socket.phase == Phase::Handshaking {
-            if socket.buffer.len() < HANDSHAKE_LEN {
+            if wire.remaining() < HANDSHAKE_LEN {
+                socket.buffer.put(wire);
                 return;
             }
-            let front = socket.buffer.split_to(HANDSHAKE_LEN);
-            let decoded = <&[u8; HANDSHAKE_LEN]>::try_from(&front[..])
-                .ok()
-                .and_then(|front| Handshake::decode(front).ok());
-            let Some(handshake) = decoded else {
+            let mut front = [0; HANDSHAKE_LEN];
+            wire.copy_to_slice(&mut front);
+            let Ok(handshake) = Handshake::decode(&front) else {
                 self.dial_failed(medium, key);
                 self.line.close(medium, key);
                 return;
@@ -700,7 +703,7 @@ impl Node {
                 return;
             }
         }
-        self.decode(medium, key);
+        self.decode(medium, key, wire);
     }
 
     /// A handshake has arrived. Says whether the connection is open.
@@ -735,12 +738,12 @@ impl Node {
         self.torrents[slot].ties.open(peer, addr.ip());
         if !dialled {
             let handshake = self.handshake(slot);
-            self.line.send(medium, key, handshake, 0);
+            self.line.send(medium, key, handshake.into());
         }
         true
     }
 
-    fn decode(&mut self, medium: &mut Medium, key: SocketKey) {
+    fn decode(&mut self, medium: &mut Medium, key: SocketKey, mut wire: Chain<Bytes, Bytes>) {
         let now = medium.instant();
         let mut messages = 0;
         let Some(socket) = self.line.socket(key) else {
@@ -753,7 +756,7 @@ impl Node {
         torrent.dirty = true;
         let mut answers = Vec::new();
         loop {
-            match socket.decoder.decode(&mut socket.buffer) {
+            match socket.decoder.decode(&mut wire) {
                 Ok(Some(message)) => {
                     messages += 1;
                     match torrent.hear(medium.now, peer, message) {
@@ -762,7 +765,10 @@ impl Node {
                         Heard::Nothing => {}
                     }
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    socket.buffer.put(wire);
+                    break;
+                }
                 Err(_) => {
                     torrent.core.peer_misframed(now, peer);
                     break;

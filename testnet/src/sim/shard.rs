@@ -3,7 +3,7 @@
 //! Node `n` of a world with `k` shards is in shard `n mod k`. A shard runs a window of time on its
 //! own: nothing that another shard does in that window can reach it before the window ends.
 
-use mainswarm::dht::Dht;
+use mainswarm::dht::{Ahead, Dht};
 
 use super::{
     medium::{Event, Medium},
@@ -14,6 +14,8 @@ use super::{
 pub(crate) struct Shard {
     pub(crate) medium: Medium,
     pub(crate) nodes: Vec<Node>,
+    /// Events handled in the last window.
+    pub(crate) handled: u64,
     shards: u32,
 }
 
@@ -22,12 +24,14 @@ impl Shard {
         Self {
             medium,
             nodes: Vec::new(),
+            handled: 0,
             shards,
         }
     }
 
     /// Handles all that is due by `until`.
     pub(crate) fn run(&mut self, until: u64) {
+        let before = self.medium.counts.events;
         loop {
             self.touch();
             let Some(event) = self.medium.next(until) else {
@@ -36,36 +40,44 @@ impl Shard {
             self.handle(event);
         }
         self.medium.now = self.medium.now.max(until);
+        self.handled = self.medium.counts.events - before;
     }
 
     /// Reads what the next events will read. In a large world nearly everything that an event needs
     /// is out of the cache; here the processor can wait for many nodes at once.
     fn touch(&mut self) {
-        let Medium { wheel, packets, .. } = &mut self.medium;
-        if !wheel.take_opened() {
+        if !self.medium.wheel.take_opened() {
             return;
         }
-        let mut sum = 0;
-        // Step by step: what a step reads tells where the next one's memory is.
-        for step in 0..=Dht::TOUCH_STEPS {
-            for event in wheel.open().take(MAX_TOUCHED) {
-                let place = event.node() / self.shards;
+        let Medium { wheel, packets, .. } = &self.medium;
+        let events = || {
+            wheel.open().take(MAX_TOUCHED).filter_map(|event| {
                 let datagram = match event {
                     Event::Datagram { packet, .. } => Some(packets.bytes(*packet)),
                     _ => None,
                 };
+                let place = event.node() / self.shards;
+                Some((self.nodes.get(place as usize)?, datagram))
+            })
+        };
+        let mut sum = 0;
+        // Step by step: what a step reads tells where the next one's memory is.
+        for step in 0..=Dht::TOUCH_STEPS {
+            for (node, datagram) in events() {
+                sum ^= node.touch(step);
                 sum ^= match (step, datagram) {
                     (0, Some(bytes)) => bytes.len(),
-                    (1, Some([first, rest @ ..])) => {
-                        usize::from(*first) ^ rest.get(64).map_or(0, |byte| usize::from(*byte))
+                    (1, Some(bytes)) => {
+                        let lines = bytes.iter().step_by(64);
+                        lines.fold(0, |sum, byte| sum ^ usize::from(*byte))
                     }
                     _ => 0,
                 };
-                if let Some(node) = self.nodes.get(place as usize) {
-                    sum ^= node.touch(step, datagram);
-                }
             }
         }
+        let ahead = events().filter_map(|(node, datagram)| node.ahead(datagram));
+        let ahead: Vec<Ahead<'_>> = ahead.collect();
+        sum ^= ahead.iter().fold(0, |sum, ahead| sum ^ ahead.touch());
         std::hint::black_box(sum);
     }
 

@@ -14,7 +14,7 @@
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use mainswarm::{torrent::PeerKey, wire::Decoder};
 
 use super::{
@@ -55,7 +55,7 @@ pub(crate) struct Socket {
     /// The other side's node, and what it calls its side; `None` until it has answered.
     far: (u32, Option<SocketKey>),
     /// Frames that wait for the uplink.
-    queue: VecDeque<Frame>,
+    queue: VecDeque<Written>,
     /// Whether this side is on one of its uplink's lists, or on the line.
     listed: bool,
     /// When the last that was sent arrives.
@@ -75,7 +75,7 @@ pub(crate) enum Flight {
     /// The dial was answered.
     Accept,
     /// Bytes, and how long they took on the sender's uplink.
-    Bytes { bytes: Vec<u8>, transmission: u64 },
+    Bytes { bytes: Written, transmission: u64 },
     /// The other side closed, or refused.
     Fin,
 }
@@ -92,11 +92,26 @@ pub(crate) struct Arrival {
     pub(crate) flight: Flight,
 }
 
-#[derive(Debug)]
-struct Frame {
-    bytes: Vec<u8>,
-    /// Block bytes among them: credited to the sender when they have left.
-    payload: usize,
+/// Bytes of a stream as a side wrote them at once: a frame, when it leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) front: Vec<u8>,
+    /// A block's data, which follow and which all who have them share: credited to the sender when
+    /// they have left.
+    pub(crate) block: Bytes,
+}
+
+impl Written {
+    pub(crate) fn len(&self) -> usize {
+        self.front.len() + self.block.len()
+    }
+}
+
+impl From<Vec<u8>> for Written {
+    fn from(front: Vec<u8>) -> Self {
+        let block = Bytes::new();
+        Self { front, block }
+    }
 }
 
 /// A node's streams and its access line.
@@ -105,7 +120,7 @@ pub(crate) struct Streams {
     /// Bytes per second, without limit if `None`.
     up: Option<u64>,
     down: Option<u64>,
-    current: Option<(SocketKey, Frame, u64)>,
+    current: Option<(SocketKey, Written, u64)>,
     small: VecDeque<SocketKey>,
     bulk: VecDeque<SocketKey>,
     down_free: u64,
@@ -174,7 +189,7 @@ impl Streams {
         let Some(front) = socket.queue.front() else {
             return;
         };
-        let small = front.bytes.len() <= PACKET;
+        let small = front.len() <= PACKET;
         socket.listed = true;
         if small {
             self.small.push_back(key);
@@ -198,7 +213,7 @@ impl Streams {
             }
             if let Some(frame) = socket.queue.pop_front() {
                 socket.listed = true;
-                let time = up.map_or(0, |rate| transmission_time(frame.bytes.len(), rate));
+                let time = up.map_or(0, |rate| transmission_time(frame.len(), rate));
                 self.current = Some((key, frame, time));
                 return Some(time);
             }
@@ -272,14 +287,8 @@ impl Line {
         }
     }
 
-    /// Sends bytes, `payload` of them block data.
-    pub(crate) fn send(
-        &mut self,
-        medium: &mut Medium,
-        key: SocketKey,
-        bytes: Vec<u8>,
-        payload: usize,
-    ) {
+    /// Sends bytes.
+    pub(crate) fn send(&mut self, medium: &mut Medium, key: SocketKey, bytes: Written) {
         let Some(streams) = &mut self.streams else {
             return;
         };
@@ -288,10 +297,12 @@ impl Line {
         };
         match socket.queue.back_mut() {
             // Messages written together leave in one packet.
-            Some(last) if payload == 0 && last.payload == 0 && last.bytes.len() < PACKET => {
-                last.bytes.extend_from_slice(&bytes);
+            Some(last)
+                if bytes.block.is_empty() && last.block.is_empty() && last.len() < PACKET =>
+            {
+                last.front.extend_from_slice(&bytes.front);
             }
-            _ => socket.queue.push_back(Frame { bytes, payload }),
+            _ => socket.queue.push_back(bytes),
         }
         streams.list(key);
         self.start_frame(medium);
@@ -319,20 +330,16 @@ impl Line {
     pub(crate) fn frame_sent(&mut self, medium: &mut Medium) -> Option<(SocketKey, usize)> {
         let streams = self.streams.as_mut()?;
         let (key, frame, transmission) = streams.current.take()?;
-        streams.sent += frame.bytes.len() as u64;
+        streams.sent += frame.len() as u64;
         let mut credit = None;
         if let Some(socket) = streams.socket(key) {
             socket.listed = false;
-            credit = Some((key, frame.payload));
-            let bytes = frame.bytes;
-            self.fly(
-                medium,
-                key,
-                Flight::Bytes {
-                    bytes,
-                    transmission,
-                },
-            );
+            credit = Some((key, frame.block.len()));
+            let flight = Flight::Bytes {
+                bytes: frame,
+                transmission,
+            };
+            self.fly(medium, key, flight);
             if let Some(streams) = &mut self.streams {
                 streams.list(key);
             }

@@ -8,11 +8,12 @@
 //!
 //! A message takes at least a window's length, so what is posted at the end of one is due after it
 //! at the earliest. Which window is next follows from the first event of all shards, so all agree
-//! without a coordinator. The shards travel to their threads and back by value.
+//! without a coordinator. The shards travel to their threads and back by value. Windows with little
+//! in them are sooner done by one thread, shard by shard: who does them changes no result.
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
@@ -102,6 +103,21 @@ impl Threads {
     }
 
     pub(crate) fn run(&self, shards: &mut Vec<Shard>, span: Span) -> bool {
+        loop {
+            let handled = shards.iter().map(|shard| shard.handled).sum();
+            let end = match is_light(handled) {
+                true => run_in_turn(shards, span),
+                false => self.run_side_by_side(shards, span),
+            };
+            match end {
+                End::Reached => return true,
+                End::Window if span.once => return false,
+                End::Window | End::Light => {}
+            }
+        }
+    }
+
+    fn run_side_by_side(&self, shards: &mut Vec<Shard>, span: Span) -> End {
         let mut away = shards.drain(1..);
         for (worker, shard) in self.workers.iter().zip(&mut away) {
             let jobs = worker.jobs.as_ref();
@@ -109,7 +125,7 @@ impl Threads {
             assert!(sent, "a shard's thread has ended");
         }
         drop(away);
-        let reached = self.exchange.run(0, &mut shards[0], span);
+        let end = self.exchange.run(0, &mut shards[0], span);
         let mut back: Vec<_> = self
             .workers
             .iter()
@@ -121,7 +137,47 @@ impl Threads {
         );
         back.sort_by_key(|(index, _)| *index);
         shards.extend(back.into_iter().map(|(_, shard)| shard));
-        reached
+        end
+    }
+}
+
+/// Why shards have stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The end of the span.
+    Reached,
+    /// The end of a window.
+    Window,
+    /// The end of a window in which little happened.
+    Light,
+}
+
+/// Whether all shards together have so little to do in a window that threads would only wait for
+/// each other.
+fn is_light(handled: u64) -> bool {
+    /// About a hundred microseconds, of which a thread takes ten to wake another.
+    const LIGHT: u64 = 64;
+    handled < LIGHT
+}
+
+/// Runs the next window, one shard after the other.
+fn run_in_turn(shards: &mut [Shard], span: Span) -> End {
+    for from in 0..shards.len() {
+        for to in (0..shards.len()).filter(|to| *to != from) {
+            let mut mail = std::mem::take(&mut shards[from].medium.mail[to]);
+            shards[to].medium.receive(&mut mail);
+            shards[from].medium.mail[to] = mail;
+        }
+    }
+    let times = shards
+        .iter_mut()
+        .filter_map(|shard| shard.medium.next_time());
+    let first = times.min().filter(|first| *first <= span.until);
+    let until = first.map_or(span.until, |first| span.window_end(first));
+    shards.iter_mut().for_each(|shard| shard.run(until));
+    match first {
+        Some(_) => End::Window,
+        None => End::Reached,
     }
 }
 
@@ -149,6 +205,9 @@ struct Exchange {
     arrived: AtomicUsize,
     rounds: AtomicUsize,
     broken: AtomicBool,
+    /// How many have waited so long that they sleep.
+    asleep: Mutex<usize>,
+    wake: Condvar,
 }
 
 #[derive(Debug)]
@@ -157,6 +216,8 @@ struct Turn {
     mail: Vec<Mutex<Mail>>,
     /// When each shard has something to do.
     next: Vec<AtomicU64>,
+    /// How much each had to do in the last window.
+    handled: Vec<AtomicU64>,
 }
 
 impl Exchange {
@@ -164,6 +225,7 @@ impl Exchange {
         let turn = || Turn {
             mail: (0..shards * shards).map(|_| Mutex::default()).collect(),
             next: (0..shards).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            handled: (0..shards).map(|_| AtomicU64::new(0)).collect(),
         };
         Self {
             turns: [turn(), turn()],
@@ -171,36 +233,42 @@ impl Exchange {
             arrived: AtomicUsize::new(0),
             rounds: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
+            asleep: Mutex::new(0),
+            wake: Condvar::new(),
         }
     }
 
     /// One shard's part of a run.
-    fn run(&self, index: usize, shard: &mut Shard, span: Span) -> bool {
+    fn run(&self, index: usize, shard: &mut Shard, span: Span) -> End {
         let guard = BreakOnPanic(self);
-        let mut reached = false;
+        let mut end = End::Window;
         for turn in self.turns.iter().cycle() {
             self.post(turn, index, shard);
             self.meet();
             self.collect(turn, index, shard);
-            let times = turn.next.iter().map(|next| next.load(Ordering::Acquire));
-            let first = times.min().unwrap_or(u64::MAX);
+            let first = all(&turn.next).min().unwrap_or(u64::MAX);
             if first > span.until {
                 shard.run(span.until);
-                reached = true;
+                end = End::Reached;
                 break;
             }
             shard.run(span.window_end(first));
             if span.once {
                 break;
             }
+            if is_light(all(&turn.handled).sum()) {
+                end = End::Light;
+                break;
+            }
         }
         drop(guard);
-        reached
+        end
     }
 
     fn post(&self, turn: &Turn, index: usize, shard: &mut Shard) {
         let next = shard.medium.next_time().unwrap_or(u64::MAX);
         turn.next[index].store(next, Ordering::Release);
+        turn.handled[index].store(shard.handled, Ordering::Release);
         for (to, mail) in shard.medium.mail.iter_mut().enumerate() {
             if to != index {
                 // The other's buffers, empty by now, come back.
@@ -221,28 +289,44 @@ impl Exchange {
         let round = self.rounds.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
             self.arrived.store(0, Ordering::Release);
-            self.rounds.store(round + 1, Ordering::Release);
+            self.wake_all(|| self.rounds.store(round + 1, Ordering::Release));
             return;
         }
-        let mut turns = 0u32;
-        while self.rounds.load(Ordering::Acquire) == round {
+        let waits = || {
             assert!(
                 !self.broken.load(Ordering::Acquire),
                 "another shard's thread has failed"
             );
-            // A window is short. Where cores are fewer than shards, the others must have theirs.
-            if turns < SPINS {
-                turns += 1;
-                std::hint::spin_loop();
-            } else {
-                thread::yield_now();
+            self.rounds.load(Ordering::Acquire) == round
+        };
+        // A window is short, and the others are mostly nearly done.
+        for _ in 0..SPINS {
+            if !waits() {
+                return;
             }
+            std::hint::spin_loop();
+        }
+        let mut asleep = lock(&self.asleep);
+        while waits() {
+            *asleep += 1;
+            let woken = self.wake.wait(asleep);
+            asleep = woken.unwrap_or_else(PoisonError::into_inner);
+            *asleep -= 1;
+        }
+    }
+
+    /// Does what ends a wait and wakes those who wait for it.
+    fn wake_all(&self, end: impl FnOnce()) {
+        let asleep = lock(&self.asleep);
+        end();
+        if *asleep > 0 {
+            self.wake.notify_all();
         }
     }
 }
 
-/// About ten microseconds.
-const SPINS: u32 = 2_000;
+/// A few microseconds, as long as it takes to fall asleep and be woken.
+const SPINS: u32 = 200;
 
 /// Lets nobody wait for a shard that will not come.
 struct BreakOnPanic<'a>(&'a Exchange);
@@ -250,14 +334,19 @@ struct BreakOnPanic<'a>(&'a Exchange);
 impl Drop for BreakOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.broken.store(true, Ordering::Release);
+            let broken = || self.0.broken.store(true, Ordering::Release);
+            self.0.wake_all(broken);
         }
     }
 }
 
-fn lock(mail: &Mutex<Mail>) -> MutexGuard<'_, Mail> {
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     // Poison means a panic elsewhere, which `meet` reports.
-    mail.lock().unwrap_or_else(PoisonError::into_inner)
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn all(counts: &[AtomicU64]) -> impl Iterator<Item = u64> {
+    counts.iter().map(|count| count.load(Ordering::Acquire))
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use mainswarm::ids::NodeId;
-
 use super::{
     lab::{HOLDERS, Lab},
     notes::{Looked, Side},
@@ -321,32 +319,18 @@ fn newcomers(lab: &Lab<'_>, run: &mut Run) {
     set_some(run, "joined_cached", groups(true, None));
 }
 
-/// What the eight closest responders of lookups say about the number of nodes, and which lookups
-/// found more or fewer close to their targets than that allows.
+/// How large seekers take the network to be, and which lookups saw more or fewer nodes close to
+/// their targets than that allows.
 fn density(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     let records = lab.world.lookups();
-    let probes: Vec<f64> = lab
-        .notes
-        .probes
-        .iter()
-        .filter_map(|probe| eighth(&records[*probe]))
-        .collect();
-    // With eight within a distance, seven over it is the unbiased estimate of how many there are
-    // in all.
-    let estimate = |eighths: &[f64]| {
-        let each: Vec<f64> = eighths
-            .iter()
-            .map(|far| (HOLDERS - 1) as f64 / far)
-            .collect();
-        mean(&each)
-    };
+    let seekers: BTreeSet<u32> = judged.iter().map(|one| one.record.node).collect();
     let truth = f64::from(lab.visible());
-    let errors: Vec<f64> = probes
-        .chunks_exact(16)
-        .filter_map(|group| Some((estimate(group)? / truth - 1.0).abs()))
-        .collect();
+    let estimates = seekers.iter().filter_map(|node| {
+        let estimate = lab.world.node(*node).dht()?.size_estimate()?;
+        Some((estimate.nodes / truth - 1.0).abs())
+    });
     if !lab.churns() && lab.plan.attack.is_none() {
-        set_some(run, "size_error", mean(&errors));
+        set_some(run, "size_error", mean(&estimates.collect::<Vec<f64>>()));
     }
     let flagged = |record: &LookupRecord| {
         let stats = record.done?;
@@ -354,24 +338,21 @@ fn density(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     };
     let seen = judged.iter().filter_map(|one| flagged(one.record));
     set_some(run, "flagged", mean(&seen.collect::<Vec<f64>>()));
-    // Nobody announced these keys: whoever was told of peers met a liar, and may well say so.
+    // Nobody announced or surrounds these keys. Who still ended among attackers may well say so.
     let probes = lab.notes.probes.iter().map(|probe| &records[*probe]);
-    let unharmed = probes.filter(|record| record.peers.is_empty());
-    let falsely = unharmed.filter_map(flagged);
-    set_some(run, "flagged_falsely", mean(&falsely.collect::<Vec<f64>>()));
-}
-
-/// How far the eighth responder is from the target, as a share of the key space.
-fn eighth(record: &LookupRecord) -> Option<f64> {
-    let target = record.info_hash.as_target();
-    share(&target, &record.closest.get(HOLDERS - 1)?.id)
-}
-
-/// A distance as a share of the key space.
-fn share(from: &NodeId, to: &NodeId) -> Option<f64> {
-    let head = |id: &NodeId| id.as_bytes().first_chunk().copied().map(u64::from_be_bytes);
-    let distance = head(from)? ^ head(to)?;
-    Some(distance.max(1) as f64 / 2f64.powi(64))
+    let is_attacker = |addr| {
+        let node = lab.world.node_at(addr);
+        node.is_some_and(|node| lab.world.actor(node).is_some())
+    };
+    let unharmed = probes.filter(|record| {
+        let closest = record.closest.iter().take(HOLDERS);
+        !closest.clone().any(|contact| is_attacker(contact.addr))
+    });
+    let falsely: Vec<f64> = unharmed.filter_map(flagged).collect();
+    set_some(run, "flagged_falsely", mean(&falsely));
+    if !falsely.is_empty() {
+        set(run, "probes_unharmed", falsely.len() as f64);
+    }
 }
 
 fn set(run: &mut Run, figure: &str, value: f64) {

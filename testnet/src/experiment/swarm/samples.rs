@@ -61,6 +61,8 @@ impl Samples {
     pub(super) fn came(&mut self, node: u32, member: usize) {
         self.member_of.resize(node as usize + 1, None);
         self.member_of[node as usize] = Some(member);
+        // Who has just come has had no time to get anything.
+        self.unchanged_for = Duration::ZERO;
     }
 
     pub(super) fn due(&self, now: Duration) -> bool {

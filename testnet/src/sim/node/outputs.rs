@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use mainswarm::{
     dht::{Contact, DhtEvent, LookupId, LookupStats},
     ids::InfoHash,
@@ -18,7 +19,7 @@ use crate::sim::{
     medium::{Event, Medium, RecordUpdate},
     store::Store,
     strategy::Heard,
-    stream::SocketKey,
+    stream::{SocketKey, Written},
 };
 
 impl Node {
@@ -341,15 +342,16 @@ impl TorrentSlot {
 impl Line {
     /// Encodes a message and sends it.
     pub(super) fn put(&mut self, medium: &mut Medium, socket: SocketKey, message: &Message) {
-        let payload = match message {
-            Message::Piece { data, .. } => data.len(),
-            _ => 0,
+        let mut front = Vec::with_capacity(USUAL_LEN);
+        let data = message.encode(&mut front).unwrap_or_default();
+        let block = match message {
+            Message::Piece { .. } => data,
+            _ => {
+                front.extend_from_slice(&data);
+                Bytes::new()
+            }
         };
-        let mut bytes = Vec::with_capacity(PIECE_HEADER + payload);
-        if let Some(body) = message.encode(&mut bytes) {
-            bytes.extend_from_slice(&body);
-        }
-        self.send(medium, socket, bytes, payload);
+        self.send(medium, socket, Written { front, block });
     }
 }
 
@@ -383,5 +385,5 @@ const LEAN: [u64; 7] = [5, 15, 30, 60, 60, 120, 300];
 const FEW_PEERS: usize = 5;
 /// Ours: a torrent that wants peers has the DHT searched at most this often.
 const LOOKUP_GAP: Duration = Duration::from_secs(30);
-/// Length, id, piece and offset in front of a block.
-const PIECE_HEADER: usize = 13;
+/// What stands in front of a block fits, and so do nearly all other messages.
+const USUAL_LEN: usize = 24;

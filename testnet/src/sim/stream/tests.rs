@@ -38,7 +38,7 @@ impl Lines {
 
     fn with<T>(&mut self, node: u32, call: impl FnOnce(&mut Line, &mut Medium) -> T) -> T {
         let shard = self.shard();
-        call(shard.nodes[node as usize].line_mut(), &mut shard.medium)
+        call(&mut shard.nodes[node as usize].line, &mut shard.medium)
     }
 
     fn now(&mut self) -> f64 {
@@ -47,7 +47,11 @@ impl Lines {
 
     fn send(&mut self, node: u32, key: SocketKey, bytes: usize, payload: usize) {
         self.with(node, |line, medium| {
-            line.send(medium, key, vec![0; bytes], payload)
+            let bytes = Written {
+                front: vec![0; bytes - payload],
+                block: vec![0; payload].into(),
+            };
+            line.send(medium, key, bytes);
         });
     }
 
