@@ -9,6 +9,7 @@
     reason = "a shell is where the clock is read"
 )]
 
+mod blocking;
 mod dht_node;
 mod node;
 
@@ -25,8 +26,11 @@ use tokio::{
 };
 use tracing::info;
 
-pub use self::dht_node::{DhtBuilder, DhtNode};
 use self::node::Node;
+pub use self::{
+    blocking::BlockingDht,
+    dht_node::{DhtBuilder, DhtNode},
+};
 pub use crate::net::{
     dht_task::{DhtHandle, Job, LookupUpdate, PutOutcome, Running, Scrape, Snapshot},
     resolve::MAINLINE_ROUTERS,
@@ -153,6 +157,9 @@ pub enum SessionError {
         /// What the system said.
         source: io::Error,
     },
+    /// The system gives no thread to run in.
+    #[error("cannot start a thread: {0}")]
+    Threads(io::Error),
     /// The torrent is in this session already.
     #[error("torrent {0} was added already")]
     Exists(InfoHash),

@@ -193,7 +193,7 @@ impl Asker<'_> {
     pub(super) fn fruitless(&self, stats: Option<LookupStats>, nothing: &str) -> Failure {
         match stats {
             None if self.dht().stats().borrow().good == 0 => self.nobody(),
-            None => late(Exit::NothingFound),
+            None => late(),
             Some(LookupStats { replied: 0, .. }) => self.nobody(),
             Some(stats) => {
                 let asked = plural(stats.asked as usize, "node");
@@ -205,7 +205,7 @@ impl Asker<'_> {
 }
 
 /// The time was over.
-pub(super) fn late(exit: Exit) -> Failure {
+pub(super) fn late() -> Failure {
     let text = "the lookup did not end within the time; allow more with --timeout";
-    Failure::new(exit, text)
+    Failure::new(Exit::TimedOut, text)
 }

@@ -109,7 +109,10 @@ pub(super) async fn get(asker: &mut Asker<'_>, args: &ItemArgs) -> Result<(), Fa
             let what = format!(
                 "{}{} of {}",
                 seq.unwrap_or_default(),
-                plural(copies as usize, "copy").replace("copys", "copies"),
+                match copies {
+                    1 => "1 copy".to_owned(),
+                    copies => format!("{copies} copies"),
+                },
                 item.target()
             );
             asker.footer(&what, &stats.unwrap_or_default());
@@ -117,7 +120,7 @@ pub(super) async fn get(asker: &mut Asker<'_>, args: &ItemArgs) -> Result<(), Fa
     }
     match stats {
         Some(_) => Ok(()),
-        None => Err(late(Exit::TimedOut)),
+        None => Err(late()),
     }
 }
 

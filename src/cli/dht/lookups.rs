@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     super::{
         args::{AnnounceArgs, FindArgs, Lookup, TraceArgs},
-        exit::{Exit, Failure},
+        exit::Failure,
         progress::plural,
     },
     asker::{Asker, Told, late},
@@ -52,7 +52,9 @@ pub(super) async fn find(asker: &mut Asker<'_>, args: &FindArgs) -> Result<(), F
             true => asker.ui.data(&addr.to_string())?,
             false => {
                 let bits = shared_bits(&args.id, id);
-                asker.ui.data(&format!("{id}  {addr:<21}  {bits} bits"))?;
+                asker
+                    .ui
+                    .data(&format!("{id}  {addr:<21}  {bits:>3} bits"))?;
             }
         }
     }
@@ -103,7 +105,7 @@ pub(super) async fn peers(
     }
     match stats {
         Some(_) => Ok(()),
-        None => Err(late(Exit::TimedOut)),
+        None => Err(late()),
     }
 }
 
@@ -241,7 +243,7 @@ pub(super) async fn trace(
         }
     };
     match stats {
-        None => Err(late(Exit::TimedOut)),
+        None => Err(late()),
         Some(LookupStats { replied: 0, .. }) => Err(asker.nobody()),
         Some(stats) => {
             if !args.short {

@@ -9,6 +9,8 @@ use mainswarm::{
 };
 use serde::Serialize;
 
+use super::super::progress::plural;
+
 /// A node, as JSON has it.
 #[derive(Debug, Serialize)]
 pub(super) struct ShownNode {
@@ -221,7 +223,7 @@ impl Step {
             Detail::Asked {
                 shared_bits, hops, ..
             } => {
-                let bits = shared_bits.map(|bits| format!(", {bits} bits"));
+                let bits = shared_bits.map(|bits| format!(", {}", plural(bits as usize, "bit")));
                 format!("hop {hops}{}", bits.unwrap_or_default())
             }
             Detail::Reply {
@@ -234,13 +236,13 @@ impl Step {
                 rtt: round_trip,
                 ..
             } => {
-                let mut text = format!("hop {hops}, {shared_bits} bits");
+                let mut text = format!("hop {hops}, {}", plural(*shared_bits as usize, "bit"));
                 if *gained_bits > 0 {
                     text += &format!(" (+{gained_bits})");
                 }
-                text += &format!(", {}, {nodes} nodes", rtt(*round_trip));
+                text += &format!(", {}, {}", rtt(*round_trip), plural(*nodes, "node"));
                 if *peers > 0 {
-                    text += &format!(", {peers} new peers");
+                    text += &format!(", {}", plural(*peers, "new peer"));
                 }
                 if *item {
                     text += ", a value";

@@ -17,10 +17,10 @@ use super::{
         units,
     },
     asker::{Asker, late},
-    show::{rtt, seconds},
+    show::seconds,
 };
 
-/// Ours: from so many lookups the estimate is off by about 11 % ; more would trouble more nodes for
+/// Ours: from so many lookups the estimate is off by about 11 %; more would trouble more nodes for
 /// little.
 const LOOKUPS: usize = 16;
 /// Ours: as many at once.
@@ -51,9 +51,9 @@ pub(super) async fn table(asker: &mut Asker<'_>, args: &TableArgs) -> Result<(),
     }
     if !args.brief.short {
         asker.ui.note(&format!(
-            ";; {} in {} buckets around {}; {}",
+            ";; {} in {} around {}; {}",
             plural(snapshot.table.len(), "node"),
-            snapshot.stats.buckets,
+            plural(snapshot.stats.buckets, "bucket"),
             snapshot.id,
             units::duration(asker.elapsed()),
         ));
@@ -102,7 +102,8 @@ impl Row {
             self.bucket,
             self.id,
             self.addr,
-            rtt(node.rtt),
+            // Kept in whole milliseconds.
+            units::duration(node.rtt),
         )
     }
 }
@@ -125,7 +126,7 @@ pub(super) async fn size(asker: &mut Asker<'_>, args: &SizeArgs) -> Result<(), F
         });
         for mut lookup in lookups {
             let ended = asker.in_time(async { while lookup.next().await.is_some() {} });
-            ended.await.ok_or_else(|| late(Exit::TimedOut))?;
+            ended.await.ok_or_else(|| late())?;
         }
     }
     let snapshot = snapshot(asker).await?;
