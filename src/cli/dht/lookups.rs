@@ -243,8 +243,7 @@ pub(super) async fn trace(
         }
     };
     match stats {
-        None => Err(late()),
-        Some(LookupStats { replied: 0, .. }) => Err(asker.nobody()),
+        None | Some(LookupStats { replied: 0, .. }) => Err(asker.fruitless(stats, "")),
         Some(stats) => {
             if !args.short {
                 asker.footer(&plural(stats.peers as usize, "peer"), &stats);
