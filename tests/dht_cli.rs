@@ -262,7 +262,7 @@ fn ping_and_bootstrap_check_tell_the_living_from_the_dead() {
     let object = json(&expect(net.path(), &[&both[..], &["--json"]].concat(), 0).0);
     assert_eq!(object["routers"][0]["addrs"][0]["alive"], true);
     assert_eq!(object["routers"][1]["addrs"][0]["alive"], false);
-    assert!(object["routers"][0]["addrs"][0]["nodes"].as_u64().unwrap() > 4);
+    assert!(object["routers"][0]["addrs"][0]["nodes"].as_u64().unwrap() > 0);
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub(super) async fn size(asker: &mut Asker<'_>, args: &SizeArgs) -> Result<(), F
         });
         for mut lookup in lookups {
             let ended = asker.in_time(async { while lookup.next().await.is_some() {} });
-            ended.await.ok_or_else(|| late())?;
+            ended.await.ok_or_else(late)?;
         }
     }
     let snapshot = snapshot(asker).await?;
