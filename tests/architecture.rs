@@ -59,7 +59,7 @@ const ROWS: &[Row] = &[
     Row {
         modules: &["dht"],
         ours: &[],
-        packages: &["crc", "lru", "rand", "sha1"],
+        packages: &["crc", "ed25519_dalek", "lru", "rand", "sha1"],
         pure: true,
     },
     Row {

@@ -133,6 +133,15 @@ impl Admission {
         bucket.take(now, rate, known)
     }
 
+    /// Counts once more the query of a source that has got a long reply.
+    pub(super) fn charge(&mut self, from: &SocketAddr) {
+        let source = self.source(from);
+        let sources = self.sources.as_mut();
+        if let Some(bucket) = sources.and_then(|sources| sources.buckets.peek_mut(&source)) {
+            bucket.tokens -= 1.0;
+        }
+    }
+
     fn forget(&mut self, now: Instant) {
         let idle = |sources: &Sources| now.saturating_duration_since(sources.load);
         let sources = self.sources.as_deref();

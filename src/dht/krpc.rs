@@ -1,4 +1,5 @@
-//! KRPC, the DHT's messages: bytes to [`Message`] and back ([BEP 5]; 32 `want`, 42 `ip`, 43 `ro`).
+//! KRPC, the DHT's messages: bytes to [`Message`] and back ([BEP 5]; 32 `want`, 33 `scrape`, 42
+//! `ip`, 43 `ro`; items, 44, and samples, 51, are in `items`).
 //!
 //! A decoded message borrows the datagram and an encoded one is appended to a caller's buffer, so
 //! neither direction allocates. Foreign transaction ids are opaque bytes: libtorrent sends two,
@@ -7,7 +8,18 @@
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
+mod fault;
+mod items;
+
 use std::net::SocketAddr;
+
+pub use fault::{
+    CAS_MISMATCH, Fault, GENERIC_ERROR, INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR,
+    SALT_TOO_BIG, SEQ_TOO_LOW, SERVER_ERROR, VALUE_TOO_BIG,
+};
+pub use items::{Filters, Put, Sample, Signed};
+
+use items::{ItemArguments, ReplyExtras, write_flag};
 
 use crate::{
     bencode::{self, Dict, Limits, List, Value, write_bytes, write_int},
@@ -61,7 +73,7 @@ pub struct Query<'a> {
     pub want: Option<Want>,
 }
 
-/// The methods of BEP 5, and any other.
+/// The methods of BEP 5, 44 and 51, and any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method<'a> {
     /// `ping`.
@@ -75,6 +87,10 @@ pub enum Method<'a> {
     GetPeers {
         /// The torrent.
         info_hash: InfoHash,
+        /// BEP 33: peers that are no seeds are wanted, as the sender is a seed itself.
+        noseed: bool,
+        /// BEP 33: filters of all seeds and all peers are wanted.
+        scrape: bool,
     },
     /// `announce_peer`.
     AnnouncePeer {
@@ -84,6 +100,22 @@ pub enum Method<'a> {
         port: Option<u16>,
         /// What our `get_peers` reply handed out.
         token: &'a [u8],
+        /// BEP 33: it is a seed.
+        seed: bool,
+    },
+    /// `get` (BEP 44).
+    Get {
+        /// The item.
+        target: NodeId,
+        /// The value is wanted only if its sequence number is higher.
+        seq: Option<i64>,
+    },
+    /// `put` (BEP 44).
+    Put(Put<'a>),
+    /// `sample_infohashes` (BEP 51).
+    SampleInfohashes {
+        /// The point to which nodes should be close.
+        target: NodeId,
     },
     /// A method that we do not know, with the `target` or `info_hash` it named.
     Other {
@@ -116,6 +148,18 @@ pub struct Reply<'a> {
     pub token: Option<&'a [u8]>,
     /// Peers.
     pub values: Values<'a>,
+    /// BEP 33: who announced the torrent.
+    pub filters: Option<Filters<'a>>,
+    /// BEP 44 `v`: an item's value, bencoded.
+    pub value: Option<&'a [u8]>,
+    /// BEP 44 `k`: its owner's public key.
+    pub key: Option<&'a [u8; 32]>,
+    /// BEP 44 `sig`.
+    pub signature: Option<&'a [u8; 64]>,
+    /// BEP 44: its sequence number, which stands even where the value was not wanted.
+    pub seq: Option<i64>,
+    /// BEP 51: some of the torrents of which the node holds peers.
+    pub sample: Option<Sample<'a>>,
 }
 
 impl<'a> Reply<'a> {
@@ -127,6 +171,12 @@ impl<'a> Reply<'a> {
             nodes6: None,
             token: None,
             values: Values::None,
+            filters: None,
+            value: None,
+            key: None,
+            signature: None,
+            seq: None,
+            sample: None,
         }
     }
 
@@ -165,51 +215,6 @@ impl<'a> Values<'a> {
         listed.chain(packed.flat_map(|(bytes, family)| compact::read_addrs(bytes, family)))
     }
 }
-
-/// What is wrong with a query, with the code and text that its sender gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// `y` is missing or unknown.
-    NoKind,
-    /// `q` is missing.
-    NoMethod,
-    /// `a` is missing or no dictionary.
-    NoArguments,
-    /// `id` is missing or not 20 bytes.
-    BadId,
-    /// `target` is missing or not 20 bytes.
-    BadTarget,
-    /// `info_hash` is missing or not 20 bytes.
-    BadInfoHash,
-    /// `port` is missing or not in 1..=65535.
-    BadPort,
-    /// `token` is missing, or not the one we gave.
-    BadToken,
-    /// A method that we do not know, and no target in it.
-    UnknownMethod,
-}
-
-impl Fault {
-    /// The KRPC error code and text.
-    pub fn reply(self) -> (i64, &'static str) {
-        match self {
-            Self::NoKind => (PROTOCOL_ERROR, "missing or unknown 'y'"),
-            Self::NoMethod => (PROTOCOL_ERROR, "missing 'q'"),
-            Self::NoArguments => (PROTOCOL_ERROR, "missing 'a'"),
-            Self::BadId => (PROTOCOL_ERROR, "invalid 'id'"),
-            Self::BadTarget => (PROTOCOL_ERROR, "invalid 'target'"),
-            Self::BadInfoHash => (PROTOCOL_ERROR, "invalid 'info_hash'"),
-            Self::BadPort => (PROTOCOL_ERROR, "invalid 'port'"),
-            Self::BadToken => (PROTOCOL_ERROR, "invalid 'token'"),
-            Self::UnknownMethod => (METHOD_UNKNOWN, "unknown method"),
-        }
-    }
-}
-
-/// BEP 5: malformed packet, invalid arguments, or bad token.
-pub const PROTOCOL_ERROR: i64 = 203;
-/// BEP 5: method unknown.
-pub const METHOD_UNKNOWN: i64 = 204;
 
 /// Why a datagram is answered with silence: it is not even a dictionary with a transaction id, so
 /// the sender may be anything, a spoofed victim included.
@@ -293,6 +298,10 @@ struct Arguments<'a> {
     implied_port: bool,
     token: Option<&'a [u8]>,
     want: Option<Want>,
+    noseed: bool,
+    scrape: bool,
+    seed: bool,
+    item: ItemArguments<'a>,
 }
 
 impl<'a> Arguments<'a> {
@@ -311,7 +320,10 @@ impl<'a> Arguments<'a> {
                 }
                 b"token" => arguments.token = value.as_bytes(),
                 b"want" => arguments.want = read_want(value),
-                _ => {}
+                b"noseed" => arguments.noseed = value.as_int() == Some(1),
+                b"scrape" => arguments.scrape = value.as_int() == Some(1),
+                b"seed" => arguments.seed = value.as_int() == Some(1),
+                _ => arguments.item.read(key, value),
             }
         }
         arguments
@@ -341,6 +353,8 @@ fn read_query<'a>(top: &Top<'a>) -> Result<Query<'a>, Fault> {
         },
         b"get_peers" => Method::GetPeers {
             info_hash: arguments.info_hash.ok_or(Fault::BadInfoHash)?,
+            noseed: arguments.noseed,
+            scrape: arguments.scrape,
         },
         b"announce_peer" => Method::AnnouncePeer {
             info_hash: arguments.info_hash.ok_or(Fault::BadInfoHash)?,
@@ -349,6 +363,15 @@ fn read_query<'a>(top: &Top<'a>) -> Result<Query<'a>, Fault> {
                 false => Some(read_port(arguments.port)?),
             },
             token: arguments.token.ok_or(Fault::BadToken)?,
+            seed: arguments.seed,
+        },
+        b"get" => Method::Get {
+            target: arguments.target.ok_or(Fault::BadTarget)?,
+            seq: arguments.item.wanted_seq()?,
+        },
+        b"put" => Method::Put(arguments.item.put(arguments.token)?),
+        b"sample_infohashes" => Method::SampleInfohashes {
+            target: arguments.target.ok_or(Fault::BadTarget)?,
         },
         _ => {
             let info_hash = arguments.info_hash.map(|hash| hash.as_target());
@@ -372,6 +395,7 @@ fn read_port(port: Option<i64>) -> Result<u16, Fault> {
 fn read_reply<'a>(top: &Top<'a>) -> Option<Reply<'a>> {
     let mut id = None;
     let mut reply = Reply::new(NodeId::new([0; 20]));
+    let mut extras = ReplyExtras::default();
     for (key, value) in top.reply? {
         match key {
             b"id" => id = value.as_bytes().and_then(NodeId::from_slice),
@@ -379,10 +403,11 @@ fn read_reply<'a>(top: &Top<'a>) -> Option<Reply<'a>> {
             b"nodes6" => reply.nodes6 = value.as_bytes(),
             b"token" => reply.token = value.as_bytes(),
             b"values" => reply.values = value.as_list().map_or(Values::None, Values::List),
-            _ => {}
+            _ => extras.read(key, value),
         }
     }
     reply.id = id?;
+    extras.add_to(&mut reply);
     Some(reply)
 }
 
@@ -454,7 +479,11 @@ impl Message<'_> {
 
 impl Query<'_> {
     fn encode_arguments(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"1:ad2:id20:");
+        out.extend_from_slice(b"1:ad");
+        if let Method::Put(put) = &self.method {
+            put.encode_cas(out);
+        }
+        out.extend_from_slice(b"2:id20:");
         out.extend_from_slice(self.id.as_bytes());
         if let Method::AnnouncePeer { port: None, .. } = self.method {
             out.extend_from_slice(b"12:implied_porti1e");
@@ -462,6 +491,7 @@ impl Query<'_> {
         match self.method {
             Method::Ping | Method::Other { target: None, .. } => {}
             Method::FindNode { target }
+            | Method::SampleInfohashes { target }
             | Method::Other {
                 target: Some(target),
                 ..
@@ -469,22 +499,39 @@ impl Query<'_> {
                 out.extend_from_slice(b"6:target20:");
                 out.extend_from_slice(target.as_bytes());
             }
-            Method::GetPeers { info_hash } => {
+            Method::GetPeers {
+                info_hash,
+                noseed,
+                scrape,
+            } => {
                 out.extend_from_slice(b"9:info_hash20:");
                 out.extend_from_slice(info_hash.as_bytes());
+                write_flag(out, b"6:noseed", noseed);
+                write_flag(out, b"6:scrape", scrape);
             }
             Method::AnnouncePeer {
                 info_hash,
                 port,
                 token,
+                seed,
             } => {
                 out.extend_from_slice(b"9:info_hash20:");
                 out.extend_from_slice(info_hash.as_bytes());
                 out.extend_from_slice(b"4:port");
                 write_int(out, i64::from(port.unwrap_or(PORT_WHEN_IMPLIED)));
+                write_flag(out, b"4:seed", seed);
                 out.extend_from_slice(b"5:token");
                 write_bytes(out, token);
             }
+            Method::Get { target, seq } => {
+                if let Some(seq) = seq {
+                    out.extend_from_slice(b"3:seq");
+                    write_int(out, seq);
+                }
+                out.extend_from_slice(b"6:target20:");
+                out.extend_from_slice(target.as_bytes());
+            }
+            Method::Put(put) => put.encode(out),
         }
         if let Some(want) = self.want {
             out.extend_from_slice(b"4:wantl");
@@ -504,6 +551,15 @@ impl Query<'_> {
 const PORT_WHEN_IMPLIED: u16 = 6881;
 
 impl<'a> Method<'a> {
+    /// A `get_peers` without the wishes of BEP 33.
+    pub fn get_peers(info_hash: InfoHash) -> Self {
+        Self::GetPeers {
+            info_hash,
+            noseed: false,
+            scrape: false,
+        }
+    }
+
     /// The name on the wire.
     pub fn name(&self) -> &'a [u8] {
         match self {
@@ -511,6 +567,9 @@ impl<'a> Method<'a> {
             Self::FindNode { .. } => b"find_node",
             Self::GetPeers { .. } => b"get_peers",
             Self::AnnouncePeer { .. } => b"announce_peer",
+            Self::Get { .. } => b"get",
+            Self::Put(_) => b"put",
+            Self::SampleInfohashes { .. } => b"sample_infohashes",
             Self::Other { name, .. } => name,
         }
     }
@@ -518,8 +577,20 @@ impl<'a> Method<'a> {
 
 impl Reply<'_> {
     fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"1:rd2:id20:");
+        out.extend_from_slice(b"1:rd");
+        if let Some(filters) = &self.filters {
+            filters.encode(out);
+        }
+        out.extend_from_slice(b"2:id20:");
         out.extend_from_slice(self.id.as_bytes());
+        if let Some(sample) = &self.sample {
+            out.extend_from_slice(b"8:interval");
+            write_int(out, sample.interval);
+        }
+        if let Some(key) = self.key {
+            out.extend_from_slice(b"1:k32:");
+            out.extend_from_slice(key);
+        }
         if let Some(nodes) = self.nodes {
             out.extend_from_slice(b"5:nodes");
             write_bytes(out, nodes);
@@ -528,9 +599,27 @@ impl Reply<'_> {
             out.extend_from_slice(b"6:nodes6");
             write_bytes(out, nodes);
         }
+        if let Some(sample) = &self.sample {
+            out.extend_from_slice(b"3:num");
+            write_int(out, sample.num);
+            out.extend_from_slice(b"7:samples");
+            write_bytes(out, sample.hashes);
+        }
+        if let Some(seq) = self.seq {
+            out.extend_from_slice(b"3:seq");
+            write_int(out, seq);
+        }
+        if let Some(signature) = self.signature {
+            out.extend_from_slice(b"3:sig64:");
+            out.extend_from_slice(signature);
+        }
         if let Some(token) = self.token {
             out.extend_from_slice(b"5:token");
             write_bytes(out, token);
+        }
+        if let Some(value) = self.value {
+            out.extend_from_slice(b"1:v");
+            out.extend_from_slice(value);
         }
         match self.values {
             Values::None => {}

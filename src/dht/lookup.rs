@@ -29,6 +29,7 @@
 
 mod announce;
 mod candidates;
+mod items;
 mod paths;
 mod sweep;
 
@@ -39,16 +40,18 @@ use std::{
 };
 
 use super::{
+    krpc::Method,
     routing_table::K,
     transactions::{MAX_SOFT, MIN_SOFT},
     types::{AnnouncePort, Contact, LookupStats},
 };
-use crate::ids::NodeId;
+use crate::ids::{InfoHash, NodeId};
 use candidates::{Candidate, Candidates, MAX_WIDTH, State, Verdict};
 use paths::Paths;
 use sweep::Sweep;
 
 pub(super) use candidates::Surroundings;
+pub(super) use items::{ItemQuest, Quest, ScrapeQuest};
 
 /// Ours: Kademlia's alpha. Four instead of three cuts the median time to the first peer by a
 /// tenth for two queries more.
@@ -74,6 +77,12 @@ pub(super) enum Goal {
     Nodes,
     Peers,
     Announce(AnnouncePort),
+    /// An item; which one is in [`Lookup::quest`], as for the others below.
+    Get,
+    /// To store an item.
+    Put,
+    /// To count peers.
+    Scrape,
 }
 
 /// Who hears of it.
@@ -143,6 +152,9 @@ pub(super) struct Lookup {
     rtts: Vec<Duration>,
     usual_soft: Duration,
     announcing: bool,
+    /// We are a seed of what we announce.
+    pub(super) seed: bool,
+    pub(super) quest: Option<Box<Quest>>,
     /// Each reply is reported to the user.
     pub(super) traced: bool,
     /// When [`Self::next`] wants to be called in any case.
@@ -175,6 +187,8 @@ impl Lookup {
             rtts: Vec::new(),
             usual_soft,
             announcing: false,
+            seed: false,
+            quest: None,
             traced: false,
             wake: now,
         }
@@ -209,9 +223,44 @@ impl Lookup {
         !self.announcing && live.take(K).count() < K
     }
 
+    /// What to ask a node on the way.
+    pub(super) fn question(&self) -> Method<'static> {
+        let info_hash = InfoHash::new(*self.target.as_bytes());
+        match self.goal {
+            Goal::Nodes => Method::FindNode {
+                target: self.target,
+            },
+            Goal::Peers | Goal::Announce(_) | Goal::Scrape => Method::GetPeers {
+                info_hash,
+                noseed: self.seed,
+                scrape: self.goal == Goal::Scrape,
+            },
+            Goal::Get | Goal::Put => Method::Get {
+                target: self.target,
+                seq: self.wanted_seq(),
+            },
+        }
+    }
+
+    /// What to send, with its token, to a node that is to store something.
+    pub(super) fn deposit<'a>(&'a self, to: &SocketAddr, token: &'a [u8]) -> Option<Method<'a>> {
+        let port = match self.goal {
+            Goal::Announce(AnnouncePort::Explicit(port)) => Some(port),
+            Goal::Announce(AnnouncePort::Implied) => None,
+            Goal::Put => return Some(Method::Put(self.item_quest()?.message(to, token)?)),
+            Goal::Nodes | Goal::Peers | Goal::Get | Goal::Scrape => return None,
+        };
+        Some(Method::AnnouncePeer {
+            info_hash: InfoHash::new(*self.target.as_bytes()),
+            port,
+            token,
+            seed: self.seed,
+        })
+    }
+
     /// What to do; called until it says wait or done.
     pub(super) fn next(&mut self, now: Instant) -> Step {
-        if now.saturating_duration_since(self.started) >= MAX_AGE {
+        if now.saturating_duration_since(self.started) >= MAX_AGE || self.is_answered() {
             return Step::Done;
         }
         while !self.announcing {
@@ -227,7 +276,7 @@ impl Lookup {
         }
         self.wake = match self.waits_until(now) {
             Some(until) if until > now => until,
-            _ if matches!(self.goal, Goal::Announce(_)) => {
+            _ if self.stores() => {
                 self.announcing = true;
                 return self.next_announce(now);
             }
@@ -331,9 +380,10 @@ impl Lookup {
     /// hold what is looked for, or others may look for it there.
     fn wants_others(&self) -> bool {
         let wanted = match self.goal {
-            Goal::Announce(_) => true,
+            Goal::Announce(_) | Goal::Put => true,
             Goal::Peers => self.suspicious || self.peers.is_empty(),
-            Goal::Nodes => false,
+            Goal::Get => self.suspicious || !self.found_item(),
+            Goal::Nodes | Goal::Scrape => false,
         };
         (self.stats.replied as usize) < K || wanted && self.others < K
     }
@@ -354,9 +404,10 @@ impl Lookup {
     /// its K, and a search that found no peer yet at four times as many.
     fn width(&self) -> usize {
         match self.goal {
-            Goal::Announce(_) => 2 * K,
+            Goal::Announce(_) | Goal::Put => 2 * K,
             Goal::Peers if self.peers.is_empty() => MAX_WIDTH,
-            Goal::Peers | Goal::Nodes => K,
+            Goal::Get if !self.found_item() => MAX_WIDTH,
+            Goal::Peers | Goal::Nodes | Goal::Get | Goal::Scrape => K,
         }
     }
 
@@ -421,8 +472,9 @@ impl Lookup {
     fn wants_paths(&self) -> bool {
         match self.goal {
             Goal::Peers => self.peers.is_empty() && !self.candidates.around.bound_ids,
-            Goal::Announce(_) => self.suspicious && !self.candidates.around.bound_ids,
-            Goal::Nodes => false,
+            Goal::Announce(_) | Goal::Put => self.suspicious && !self.candidates.around.bound_ids,
+            Goal::Get => !self.found_item() && !self.candidates.around.bound_ids,
+            Goal::Nodes | Goal::Scrape => false,
         }
     }
 
@@ -578,6 +630,19 @@ impl Lookup {
             elapsed: now.saturating_duration_since(self.started),
             ..self.stats
         }
+    }
+
+    /// Those that have been asked and have not answered, with how many referrals led to each.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (SocketAddr, Option<NodeId>, u32)> {
+        let asked = |node: &&Candidate| matches!(node.state, State::Asked | State::Slow);
+        let asked = self.candidates.iter().filter(asked);
+        asked.map(|node| (node.addr, node.id, node.hops.into()))
+    }
+
+    /// The id of a node, and how many referrals led to it.
+    pub(super) fn way_to(&self, addr: &SocketAddr) -> Option<(Option<NodeId>, u32)> {
+        let mut at_place = self.candidates.iter().filter(|node| node.addr == *addr);
+        at_place.next().map(|node| (node.id, node.hops.into()))
     }
 
     /// The closest nodes that replied, closest first.

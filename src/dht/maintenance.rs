@@ -501,8 +501,10 @@ impl Dht {
         if self.maintenance.next_sweep.is_some_and(|at| now >= at) {
             self.maintenance.next_sweep = None;
             self.store.expire(self.clock.seconds(now));
+            self.sweep_items(now);
             self.plan_sweep(now);
         }
+        self.republish(now);
     }
 
     fn keep_table(&mut self, now: Instant) {
@@ -593,9 +595,10 @@ impl Dht {
         }
     }
 
-    /// Sweeps the peer store while it holds something.
+    /// Sweeps the stores while they hold something.
     pub(super) fn plan_sweep(&mut self, now: Instant) {
-        if self.maintenance.next_sweep.is_none() && self.store.peers() > 0 {
+        let holds = self.store.peers() > 0 || self.stored_items() > 0;
+        if self.maintenance.next_sweep.is_none() && holds {
             self.maintenance.next_sweep = Some(now + SWEEP_EVERY);
         }
     }
@@ -610,7 +613,12 @@ impl Dht {
             return;
         }
         for lost in self.transactions.clear() {
-            self.on_slow(now, &lost.addr, lost.purpose);
+            match lost.purpose {
+                Purpose::Sample(_) | Purpose::Ask(_) => {
+                    self.on_refusal(now, &lost.addr, lost.purpose);
+                }
+                purpose => self.on_slow(now, &lost.addr, purpose),
+            }
         }
         let internal: Vec<LookupId> = self
             .lookups
@@ -636,12 +644,17 @@ impl Dht {
         };
         let waiting = !maintenance.newcomers.is_empty();
         let newcomers = waiting.then(|| maintenance.credited + NEWCOMER_PAUSE);
-        let all = [upkeep, newcomers, maintenance.next_sweep];
+        let all = [
+            upkeep,
+            newcomers,
+            maintenance.next_sweep,
+            self.next_republish(),
+        ];
         all.into_iter().flatten().min()
     }
 
     /// Up to a quarter more, so that nodes that started together do not stay in step.
-    fn jittered(&mut self, duration: Duration) -> Duration {
+    pub(super) fn jittered(&mut self, duration: Duration) -> Duration {
         duration + duration.mul_f32(self.rng.random_range(0.0..0.25))
     }
 }

@@ -14,19 +14,30 @@
 //! The iterative lookup is `lookup`, a value that is told what happened and says whom to ask; this
 //! file sends what it says. Bootstrap, refreshes and pings are `maintenance`. What lasts between
 //! runs is [`state`]. `node_id` binds ids to addresses, `size` tells how large the network is; by
-//! both a lookup knows whom to believe. [BEP 5], [BEP 43] (read-only), [BEP 42], `want` of
-//! [BEP 32].
+//! both a lookup knows whom to believe. Items (an [`item`] is a value, `item_store` keeps others'),
+//! scrapes and samples are lookups and answers with more fields; what a user does with them is in
+//! `items`, what he asks of one address in `ask`, and what he is shown in `inspect`. [BEP 5], [BEP 43] (read-only), [BEP 42], `want` of [BEP 32], [BEP 33], [BEP 44],
+//! [BEP 51].
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
+//! [BEP 33]: https://www.bittorrent.org/beps/bep_0033.html
+//! [BEP 44]: https://www.bittorrent.org/beps/bep_0044.html
+//! [BEP 51]: https://www.bittorrent.org/beps/bep_0051.html
 //! [BEP 32]: https://www.bittorrent.org/beps/bep_0032.html
 //! [BEP 42]: https://www.bittorrent.org/beps/bep_0042.html
 //! [BEP 43]: https://www.bittorrent.org/beps/bep_0043.html
 
+pub mod item;
 pub mod krpc;
 pub mod node_id;
+pub mod scrape;
 pub mod state;
 
 mod admission;
+mod ask;
+mod inspect;
+mod item_store;
+mod items;
 mod lookup;
 mod maintenance;
 mod node;
@@ -51,13 +62,16 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+pub use ask::{Answer, Question};
+pub use inspect::{LookupStep, TableNode};
+pub use item::{Item, ItemError};
 pub use node_id::IdCheck;
 pub use routing_table::bucket_size;
 pub use size::SizeEstimate;
 pub use touch::Ahead;
 pub use types::{
-    AnnouncePort, Contact, DhtConfig, DhtEvent, DhtStats, KnownNode, LookupId, LookupStats,
-    Transmit,
+    AnnouncePort, Conflict, Contact, DhtConfig, DhtEvent, DhtStats, InfoHashSample, ItemQuery,
+    KnownNode, LookupId, LookupStats, SampleReply, Transmit,
 };
 
 use crate::{
@@ -66,6 +80,7 @@ use crate::{
     network::Network,
 };
 use admission::Admission;
+use items::Items;
 use krpc::{Body, Message, Method, Query, Reply};
 use lookup::{Goal, Lookup, Owner, Source, Step, Surroundings};
 use maintenance::Maintenance;
@@ -111,6 +126,7 @@ pub struct Dht {
     next_lookup: u64,
     tokens: Tokens,
     store: PeerStore,
+    items: Option<Box<Items>>,
     sizes: Sizes,
     votes: Votes,
     admission: Admission,
@@ -159,6 +175,7 @@ impl Dht {
             next_lookup: 0,
             tokens: Tokens::new(now, &mut rng),
             store: PeerStore::new(mainline),
+            items: None,
             sizes: Sizes::default(),
             votes,
             admission: Admission::new(config.network, config.queries_per_source, now),
@@ -212,6 +229,9 @@ impl Dht {
                         if let Some(ip) = message.ip {
                             self.on_vote(now, &from, ip.ip());
                         }
+                        if let Some(id) = transaction.question() {
+                            return self.on_asked(now, id, &transaction, &message);
+                        }
                         self.on_answer(now, transaction, &message.body);
                     }
                     None => {
@@ -252,34 +272,15 @@ impl Dht {
 
     /// Looks for peers and announces us as one to the closest nodes.
     pub fn announce(&mut self, now: Instant, info_hash: InfoHash, port: AnnouncePort) -> LookupId {
-        let port = match port {
-            AnnouncePort::Explicit(0) => AnnouncePort::Implied,
-            port => port,
-        };
-        self.start_lookup(
-            now,
-            info_hash.as_target(),
-            Goal::Announce(port),
-            Owner::User,
-        )
+        let goal = Goal::Announce(port.normal());
+        self.start_lookup(now, info_hash.as_target(), goal, Owner::User)
     }
 
-    /// Ends a lookup without further events.
+    /// Ends a lookup, or the wait for an answer, without further events.
     pub fn cancel(&mut self, lookup: LookupId) {
         self.lookups.remove(&lookup);
-        self.events.retain(|event| match event {
-            DhtEvent::PeersFound { lookup: of, .. }
-            | DhtEvent::LookupReply { lookup: of, .. }
-            | DhtEvent::LookupDone { lookup: of, .. } => *of != lookup,
-            _ => true,
-        });
-    }
-
-    /// Has every reply of a running lookup reported as [`DhtEvent::LookupReply`].
-    pub fn trace(&mut self, lookup: LookupId) {
-        if let Some(lookup) = self.lookups.get_mut(&lookup) {
-            lookup.traced = true;
-        }
+        self.transactions.disown(lookup);
+        self.events.retain(|event| event.lookup() != Some(lookup));
     }
 
     /// What a running lookup has done so far.
@@ -329,6 +330,7 @@ impl Dht {
             dropped: self.counts.dropped,
             stored_hashes: self.store.hashes(),
             stored_peers: self.store.peers(),
+            stored_items: self.stored_items(),
             lookups: user.count(),
         }
     }
@@ -366,6 +368,7 @@ impl Dht {
         self.table.check();
         self.transactions.check();
         self.store.check();
+        self.items.iter().for_each(|items| items.store.check());
         self.lookups.values().for_each(|lookup| lookup.check());
         for node in self.table.iter() {
             assert!(self.accepts(&node.addr()), "a foreigner in the table");
@@ -398,7 +401,10 @@ impl Dht {
             Body::Reply(reply) => reply,
             // Somebody is there, but of no use for this query (a crawler's 201 "too many
             // requests", for one): no blame.
-            _ => return self.on_refusal(now, &addr, transaction.purpose),
+            _ => {
+                self.on_error(&transaction, body);
+                return self.on_refusal(now, &addr, transaction.purpose);
+            }
         };
         let changed = transaction.id.is_some_and(|id| id != reply.id);
         if changed || reply.id == self.id {
@@ -445,11 +451,15 @@ impl Dht {
                 self.drive(now, id);
             }
             Purpose::Announce(id) => {
+                self.trace_step(now, transaction.purpose, addr, LookupStep::Stored);
                 if let Some(lookup) = self.lookups.get_mut(&id) {
                     lookup.on_announced(&addr, true);
                 }
                 self.drive(now, id);
             }
+            Purpose::Sample(id) => self.on_sample(id, contact, reply),
+            // Answered before.
+            Purpose::Ask(_) => {}
         }
     }
 
@@ -501,8 +511,10 @@ impl Dht {
         let nodes = nodes.filter(|(_, addr)| accepts(addr) && own != Some(addr.ip()));
         if let Some(hops) = lookup.on_reply(&self.id, from, rtt, reply.token, nodes) {
             let peers = match lookup.goal {
-                Goal::Nodes => Vec::new(),
-                _ => lookup.add_peers(hops, reply.values.peers().filter(accepts)),
+                Goal::Nodes | Goal::Get | Goal::Put | Goal::Scrape => Vec::new(),
+                Goal::Peers | Goal::Announce(_) => {
+                    lookup.add_peers(hops, reply.values.peers().filter(accepts))
+                }
             };
             if lookup.traced {
                 self.events.push_back(DhtEvent::LookupReply {
@@ -511,11 +523,14 @@ impl Dht {
                     hops,
                     rtt,
                     elapsed: lookup.stats(now).elapsed,
+                    nodes: reply.contacts(family).count(),
                     peers: peers.len(),
+                    item: reply.value.is_some(),
                 });
             }
             let info_hash = InfoHash::new(*lookup.target.as_bytes());
             self.report_peers(id, info_hash, peers);
+            self.on_extras(id, from.addr, reply);
         }
         self.drive(now, id);
     }
@@ -532,6 +547,11 @@ impl Dht {
 
     /// An answer that is no use, or an error.
     fn on_refusal(&mut self, now: Instant, addr: &SocketAddr, purpose: Purpose) {
+        match purpose {
+            Purpose::Sample(id) => return self.on_sample_failure(id, *addr),
+            Purpose::Ask(id) => return self.report_answer(id, *addr, None),
+            _ => self.trace_failure(now, addr, purpose),
+        }
         let (Purpose::Lookup(id) | Purpose::Probe(id) | Purpose::Announce(id)) = purpose else {
             return;
         };
@@ -550,6 +570,7 @@ impl Dht {
             // With so few nodes every one counts, and the loss of one datagram must not lose it.
             self.ping(now, *addr);
         }
+        self.trace_step(now, purpose, *addr, LookupStep::Slow);
         let (Purpose::Lookup(id) | Purpose::Probe(id) | Purpose::Announce(id)) = purpose else {
             return;
         };
@@ -578,16 +599,36 @@ impl Dht {
     }
 
     fn start_lookup(&mut self, now: Instant, target: NodeId, goal: Goal, owner: Owner) -> LookupId {
+        let id = self.next_id();
+        let lookup = self.new_lookup(now, target, goal, owner);
+        self.launch(now, id, lookup)
+    }
+
+    fn next_id(&mut self) -> LookupId {
         self.next_lookup += 1;
-        let id = LookupId(self.next_lookup);
+        LookupId(self.next_lookup)
+    }
+
+    /// A lookup with everything it can start from.
+    fn new_lookup(
+        &mut self,
+        now: Instant,
+        target: NodeId,
+        goal: Goal,
+        owner: Owner,
+    ) -> Box<Lookup> {
         let soft = self.rtt.soft_timeout();
         let around = self.surroundings(owner);
         let mut lookup = Box::new(Lookup::new(target, goal, owner, soft, around, now));
         self.seed(now, &mut lookup);
-        if goal != Goal::Nodes {
+        lookup
+    }
+
+    fn launch(&mut self, now: Instant, id: LookupId, mut lookup: Box<Lookup>) -> LookupId {
+        if matches!(lookup.goal, Goal::Peers | Goal::Announce(_)) {
             // What others announced to us is as good as what they announced elsewhere, and in a
             // network of two it is all there is.
-            let info_hash = InfoHash::new(*target.as_bytes());
+            let info_hash = InfoHash::new(*lookup.target.as_bytes());
             let stored = self.store.of(&info_hash, self.seconds(now));
             let peers = lookup.add_peers(0, stored.into_iter());
             self.report_peers(id, info_hash, peers);
@@ -650,30 +691,24 @@ impl Dht {
         loop {
             match lookup.next(now) {
                 Step::Ask(addr, node, soft) => {
-                    let info_hash = InfoHash::new(*lookup.target.as_bytes());
-                    let method = match lookup.goal {
-                        Goal::Nodes => Method::FindNode {
-                            target: lookup.target,
-                        },
-                        Goal::Peers | Goal::Announce(_) => Method::GetPeers { info_hash },
-                    };
+                    self.trace_asked(now, id, &lookup, addr);
+                    let method = lookup.question();
                     self.query(now, addr, node, method, Purpose::Lookup(id), Some(soft));
                 }
                 Step::Probe(to, target, soft) => {
+                    self.trace_asked(now, id, &lookup, to.addr);
                     let method = Method::FindNode { target };
                     let purpose = Purpose::Probe(id);
                     self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
                 }
                 Step::Announce(to, token, soft) => {
-                    let port = match lookup.goal {
-                        Goal::Announce(AnnouncePort::Explicit(port)) => Some(port),
-                        _ => None,
+                    let Some(method) = lookup.deposit(&to.addr, &token) else {
+                        continue;
                     };
-                    let method = Method::AnnouncePeer {
-                        info_hash: InfoHash::new(*lookup.target.as_bytes()),
-                        port,
-                        token: &token,
-                    };
+                    if lookup.traced {
+                        let step = lookup.step(now, id, to.addr, LookupStep::Storing);
+                        self.events.push_back(step);
+                    }
                     let purpose = Purpose::Announce(id);
                     self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
                 }
@@ -688,12 +723,15 @@ impl Dht {
 
     fn on_lookup_done(&mut self, now: Instant, id: LookupId, lookup: &Lookup) {
         let stats = lookup.stats(now);
-        // Our own neighbourhood is in the table.
+        // Our own neighbourhood is in the table, and a search that ended with the first answer has
+        // not come to the closest.
         if lookup.owner != Owner::Bootstrap
+            && !lookup.is_answered()
             && let Some(eighth) = lookup.farthest_holder()
         {
             self.sizes.add(&lookup.target, &eighth);
         }
+        self.on_quest_done(now, id, lookup);
         match lookup.owner {
             Owner::User => self.events.push_back(DhtEvent::LookupDone {
                 lookup: id,

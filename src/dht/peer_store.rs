@@ -12,7 +12,10 @@ use std::{
 use lru::LruCache;
 use rand::{RngExt, rngs::StdRng};
 
-use super::node::{PackedAddr, Seconds};
+use super::{
+    node::{PackedAddr, Seconds},
+    scrape::Bloom,
+};
 use crate::ids::InfoHash;
 
 /// libtorrent's bounds.
@@ -43,6 +46,8 @@ pub(super) struct PeerStore {
 struct Peer {
     addr: PackedAddr,
     announced: Seconds,
+    /// BEP 33: what it said of itself last.
+    seed: bool,
 }
 
 impl PeerStore {
@@ -68,6 +73,7 @@ impl PeerStore {
         &mut self,
         info_hash: InfoHash,
         addr: &SocketAddr,
+        seed: bool,
         now: Seconds,
         rng: &mut StdRng,
     ) -> bool {
@@ -79,6 +85,7 @@ impl PeerStore {
         if let Some(peers) = hashes.get_mut(&info_hash) {
             if let Some(known) = peers.iter_mut().find(|peer| peer.addr.is(addr)) {
                 known.announced = now;
+                known.seed = seed;
                 return true;
             }
             let same_ip = || peers.iter().filter(|peer| peer.addr.has_ip(&ip)).count();
@@ -111,6 +118,7 @@ impl PeerStore {
         peers.push(Peer {
             addr: PackedAddr::new(addr),
             announced: now,
+            seed,
         });
         self.peers += 1;
         if self.share {
@@ -120,10 +128,11 @@ impl PeerStore {
     }
 
     /// Fills `out` with compact addresses of peers, chosen at random if not all fit, and returns
-    /// how many bytes they take.
+    /// how many bytes they take. `noseed` leaves seeds out.
     pub(super) fn sample(
         &self,
         info_hash: &InfoHash,
+        noseed: bool,
         now: Seconds,
         out: &mut [u8],
         rng: &mut StdRng,
@@ -139,7 +148,7 @@ impl PeerStore {
         let start = rng.random_range(0..peers.len());
         let turned = peers[start..].iter().chain(&peers[..start]);
         let mut len = 0;
-        for peer in turned.filter(|peer| peer.is_fresh(now)) {
+        for peer in turned.filter(|peer| peer.is_fresh(now) && !(noseed && peer.seed)) {
             match peer.addr.write_compact(&mut out[len..]) {
                 Some(written) => len += written,
                 None => break,
@@ -157,6 +166,30 @@ impl PeerStore {
         let peers = peers.into_iter().flatten();
         let fresh = peers.filter(|peer| peer.is_fresh(now));
         fresh.map(|peer| peer.addr.get()).collect()
+    }
+
+    /// The seeds and the other peers of a torrent, counted by IP address; `None` if there are none.
+    pub(super) fn blooms(&self, info_hash: &InfoHash, now: Seconds) -> Option<[Bloom; 2]> {
+        let peers = self.hashes.as_ref()?.peek(info_hash)?;
+        let mut fresh = peers.iter().filter(|peer| peer.is_fresh(now)).peekable();
+        fresh.peek()?;
+        let mut blooms = [Bloom::default(), Bloom::default()];
+        for peer in fresh {
+            blooms[usize::from(!peer.seed)].insert(&peer.addr.get().ip());
+        }
+        Some(blooms)
+    }
+
+    /// Some of the torrents, chosen at random if there are more than `count`.
+    pub(super) fn draw(&self, count: usize, rng: &mut StdRng) -> Vec<InfoHash> {
+        let hashes = self.hashes.iter().flat_map(|hashes| hashes.iter());
+        let mut hashes: Vec<InfoHash> = hashes.map(|(hash, _)| *hash).collect();
+        for at in 0..count.min(hashes.len()) {
+            let other = rng.random_range(at..hashes.len());
+            hashes.swap(at, other);
+        }
+        hashes.truncate(count);
+        hashes
     }
 
     /// Forgets what has expired.
@@ -225,15 +258,15 @@ mod tests {
         let mut rng = StdRng::from_seed([1; 32]);
         let mut store = PeerStore::new(true);
         let hash = InfoHash::new([1; 20]);
-        assert!(store.add(hash, &addr(1, 1), 0, &mut rng));
-        assert!(store.add(hash, &addr(2, 1), 100, &mut rng));
-        assert!(store.add(hash, &addr(1, 1), 50, &mut rng));
+        assert!(store.add(hash, &addr(1, 1), false, 0, &mut rng));
+        assert!(store.add(hash, &addr(2, 1), false, 100, &mut rng));
+        assert!(store.add(hash, &addr(1, 1), false, 50, &mut rng));
         assert_eq!((store.hashes(), store.peers()), (1, 2));
         let mut out = [0; 100];
-        assert_eq!(store.sample(&hash, 100, &mut out, &mut rng), 12);
+        assert_eq!(store.sample(&hash, false, 100, &mut out, &mut rng), 12);
         assert_eq!(store.of(&hash, EXPIRE_AFTER + 60), [addr(2, 1)]);
         assert_eq!(
-            store.sample(&hash, EXPIRE_AFTER + 60, &mut out, &mut rng),
+            store.sample(&hash, false, EXPIRE_AFTER + 60, &mut out, &mut rng),
             6
         );
         store.expire(EXPIRE_AFTER + 60);
@@ -249,13 +282,14 @@ mod tests {
         let mut rng = StdRng::from_seed([1; 32]);
         let mut store = PeerStore::new(true);
         let honest = InfoHash::new([0xff; 20]);
-        assert!(store.add(honest, &addr(7, 1), 0, &mut rng));
+        assert!(store.add(honest, &addr(7, 1), false, 0, &mut rng));
         for n in 0..5_000u32 {
             let mut hash = [0; 20];
             hash[..4].copy_from_slice(&(n / 10).to_be_bytes());
             store.add(
                 InfoHash::new(hash),
                 &addr(9, 1 + (n % 10) as u16),
+                false,
                 0,
                 &mut rng,
             );
@@ -271,14 +305,14 @@ mod tests {
         let mut store = PeerStore::new(true);
         let hash = InfoHash::new([1; 20]);
         for n in 0..2_000 {
-            assert!(store.add(hash, &addr(n, 1), 0, &mut rng));
+            assert!(store.add(hash, &addr(n, 1), false, 0, &mut rng));
         }
         assert_eq!(store.peers(), MAX_PEERS);
         store.check();
         for n in 0..3_000u32 {
             let mut other = [2; 20];
             other[..4].copy_from_slice(&n.to_be_bytes());
-            store.add(InfoHash::new(other), &addr(n, 2), 0, &mut rng);
+            store.add(InfoHash::new(other), &addr(n, 2), false, 0, &mut rng);
         }
         assert_eq!(store.hashes(), MAX_HASHES);
         store.check();
@@ -288,7 +322,7 @@ mod tests {
             other[..4].copy_from_slice(&2_999u32.to_be_bytes());
             other
         });
-        assert_eq!(store.sample(&newest, 0, &mut out, &mut rng), 6);
+        assert_eq!(store.sample(&newest, false, 0, &mut out, &mut rng), 6);
     }
 
     #[test]
@@ -297,9 +331,55 @@ mod tests {
         let mut store = PeerStore::new(false);
         let hash = InfoHash::new([1; 20]);
         for port in 1..=300 {
-            assert!(store.add(hash, &addr(1, port), 0, &mut rng));
+            assert!(store.add(hash, &addr(1, port), false, 0, &mut rng));
         }
         assert_eq!(store.peers(), 300);
         store.check();
+    }
+
+    #[test]
+    fn seeds_are_told_from_others() {
+        let mut rng = StdRng::from_seed([1; 32]);
+        let mut store = PeerStore::new(true);
+        let hash = InfoHash::new([1; 20]);
+        assert!(store.blooms(&hash, 0).is_none());
+        for (ip, port, seed) in [(1, 1, true), (2, 1, false), (3, 1, false), (3, 2, false)] {
+            assert!(store.add(hash, &addr(ip, port), seed, 0, &mut rng));
+        }
+        let counts = |store: &PeerStore, now| {
+            let blooms = store.blooms(&hash, now)?;
+            Some(blooms.map(|bloom| bloom.estimate().round() as u32))
+        };
+        assert_eq!(counts(&store, 0), Some([1, 2]), "by IP address");
+        let mut out = [0; 100];
+        assert_eq!(store.sample(&hash, false, 0, &mut out, &mut rng), 24);
+        assert_eq!(store.sample(&hash, true, 0, &mut out, &mut rng), 18);
+        // A peer that has got everything is a seed from then on.
+        assert!(store.add(hash, &addr(2, 1), true, 50, &mut rng));
+        assert_eq!(counts(&store, 50), Some([2, 1]));
+        assert_eq!(counts(&store, EXPIRE_AFTER), Some([1, 0]));
+        assert_eq!(counts(&store, EXPIRE_AFTER + 50), None);
+    }
+
+    #[test]
+    fn draws_distinct_torrents() {
+        let mut rng = StdRng::from_seed([1; 32]);
+        let mut store = PeerStore::new(true);
+        assert!(store.draw(20, &mut rng).is_empty());
+        for n in 0..100 {
+            assert!(store.add(
+                InfoHash::new([n; 20]),
+                &addr(n.into(), 1),
+                false,
+                0,
+                &mut rng
+            ));
+        }
+        let mut drawn = store.draw(20, &mut rng);
+        assert_ne!(drawn, store.draw(20, &mut rng));
+        drawn.sort();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 20);
+        assert_eq!(store.draw(200, &mut rng).len(), 100);
     }
 }

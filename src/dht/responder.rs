@@ -7,12 +7,15 @@
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
+mod items;
+
 use std::{net::SocketAddr, time::Instant};
 
 use super::{
     Dht, DhtEvent, MAX_EVENTS, VERSION,
-    krpc::{Body, Fault, Message, Method, Query, Reply, Values},
+    krpc::{Body, Fault, Filters, Message, Method, Query, Reply, Values},
     routing_table::K,
+    scrape::BLOOM_LEN,
 };
 use crate::{
     compact::{Family, NODE_V6_LEN},
@@ -23,8 +26,18 @@ use crate::{
 const MAX_REPLY: usize = 1_024;
 /// Ours: a reply may be this many times as long as its query.
 const MAX_AMPLIFICATION: usize = 10;
-/// What a reply takes beside nodes and values: ids, token, `ip`, `v`, a transaction id, keys.
+/// What a reply takes beside nodes, values and filters: ids, token, `ip`, `v`, a transaction id, keys.
 const REPLY_OVERHEAD: usize = 160;
+
+/// What two filters take (BEP 33).
+const FILTERS_LEN: usize = 2 * (10 + BLOOM_LEN);
+
+/// BEP 33: what a get_peers asks for beside peers.
+#[derive(Debug, Clone, Copy)]
+struct Wishes {
+    noseed: bool,
+    scrape: bool,
+}
 
 impl Dht {
     /// A query, or something that is nearly one.
@@ -77,21 +90,34 @@ impl Dht {
                 Some(target) => self.answer_nodes(now, from, tid, query, target),
                 None => self.answer(from, tid, Body::Malformed(Fault::UnknownMethod)),
             },
-            Method::GetPeers { info_hash } => {
-                self.answer_peers(now, from, tid, query, info_hash, len);
+            Method::GetPeers {
+                info_hash,
+                noseed,
+                scrape,
+            } => {
+                let wishes = Wishes { noseed, scrape };
+                self.answer_peers(now, from, tid, query, info_hash, (wishes, len));
             }
             Method::AnnouncePeer {
                 info_hash,
                 port,
                 token,
+                seed,
             } => {
                 self.tokens.rotate(now, &mut self.rng);
                 if !self.tokens.accepts(token, from.ip(), &info_hash) {
                     return self.answer(from, tid, Body::Malformed(Fault::BadToken));
                 }
                 let peer = SocketAddr::new(from.ip(), port.unwrap_or(from.port()));
-                self.store_peer(now, info_hash, peer);
+                self.store_peer(now, info_hash, peer, seed);
                 self.answer(from, tid, Body::Reply(Reply::new(self.id)));
+            }
+            Method::Get { target, seq } => {
+                self.answer_item(now, from, tid, query, (target, seq, len));
+            }
+            Method::Put(put) => self.answer_put(now, from, tid, &put),
+            Method::SampleInfohashes { target } => {
+                self.answer_sample(now, from, tid, query, target);
             }
         }
     }
@@ -117,22 +143,33 @@ impl Dht {
         tid: &[u8],
         query: &Query<'_>,
         info_hash: InfoHash,
-        query_len: usize,
+        (wishes, query_len): (Wishes, usize),
     ) {
         let seconds = self.clock.seconds(now);
         let mut nodes = [0; K * NODE_V6_LEN];
         let nodes_len = self.write_nodes(now, query, &info_hash.as_target(), &mut nodes);
         let family = self.config.family;
-        let limit = MAX_REPLY.min(MAX_AMPLIFICATION * query_len);
+        let mut limit = MAX_REPLY.min(MAX_AMPLIFICATION * query_len);
+        let blooms = match wishes.scrape && limit >= REPLY_OVERHEAD + nodes_len + FILTERS_LEN {
+            true => self.store.blooms(&info_hash, seconds),
+            false => None,
+        };
+        limit -= blooms.as_ref().map_or(0, |_| FILTERS_LEN);
         // On the wire each value has its length in front, in two or three bytes.
         let values = limit.saturating_sub(REPLY_OVERHEAD + nodes_len) / (family.peer_len() + 3);
         let mut peers = [0; MAX_REPLY];
         let room = &mut peers[..values * family.peer_len()];
-        let peers_len = self.store.sample(&info_hash, seconds, room, &mut self.rng);
+        let peers_len = self
+            .store
+            .sample(&info_hash, wishes.noseed, seconds, room, &mut self.rng);
         self.tokens.rotate(now, &mut self.rng);
         let token = self.tokens.token(from.ip(), &info_hash);
         let reply = Reply {
             token: Some(&token),
+            filters: blooms.as_ref().map(|[seeds, peers]| Filters {
+                seeds: seeds.as_bytes(),
+                peers: peers.as_bytes(),
+            }),
             values: match peers_len {
                 0 => Values::None,
                 len => Values::Packed(&peers[..len], family),
@@ -180,9 +217,11 @@ impl Dht {
         len
     }
 
-    fn store_peer(&mut self, now: Instant, info_hash: InfoHash, peer: SocketAddr) {
+    fn store_peer(&mut self, now: Instant, info_hash: InfoHash, peer: SocketAddr, seed: bool) {
         let seconds = self.clock.seconds(now);
-        let stored = self.store.add(info_hash, &peer, seconds, &mut self.rng);
+        let stored = self
+            .store
+            .add(info_hash, &peer, seed, seconds, &mut self.rng);
         // A source that has had its share gets the same reply: it must not learn where the bound
         // lies, and an honest one behind the same address loses nothing by it.
         if stored && self.events.len() < MAX_EVENTS {
@@ -193,17 +232,26 @@ impl Dht {
     }
 
     fn answer(&mut self, to: SocketAddr, tid: &[u8], body: Body<'_>) {
-        if self.config.read_only {
-            return;
+        if let Some(message) = self.reply_message(&to, tid, body) {
+            self.counts.replies_sent += 1;
+            self.outbox.push(to, |out| message.encode(out));
         }
+    }
+
+    /// Nothing, if we answer nobody.
+    fn reply_message<'a>(
+        &self,
+        to: &SocketAddr,
+        tid: &'a [u8],
+        body: Body<'a>,
+    ) -> Option<Message<'a>> {
         let message = Message {
             tid,
             version: Some(&VERSION),
-            ip: Some(to),
+            ip: Some(*to),
             read_only: false,
             body,
         };
-        self.counts.replies_sent += 1;
-        self.outbox.push(to, |out| message.encode(out));
+        (!self.config.read_only).then_some(message)
     }
 }

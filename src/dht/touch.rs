@@ -102,7 +102,7 @@ mod tests {
         let rows = [
             (query(Method::Ping), None),
             (query(Method::FindNode { target: point }), Some(point)),
-            (query(Method::GetPeers { info_hash }), Some(point)),
+            (query(Method::get_peers(info_hash)), Some(point)),
             (Body::Reply(Reply::new(id)), None),
         ];
         for (body, about) in rows {

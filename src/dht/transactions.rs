@@ -51,8 +51,12 @@ pub(super) enum Purpose {
     Lookup(LookupId),
     /// For the nodes beside a lookup's target.
     Probe(LookupId),
-    /// To announce at the end of a lookup.
+    /// To announce, or to put an item, at the end of a lookup.
     Announce(LookupId),
+    /// For a sample of its torrents, which is no lookup but is named like one.
+    Sample(LookupId),
+    /// Because the user asks, which is named like a lookup, too.
+    Ask(LookupId),
 }
 
 /// What a time-out means.
@@ -124,6 +128,16 @@ impl Transactions {
         let mut open = std::mem::take(&mut self.open);
         open.sort_unstable_by_key(|transaction| transaction.tid);
         open
+    }
+
+    /// Nobody waits for this answer any more, but the node that was asked may still answer.
+    pub(super) fn disown(&mut self, id: LookupId) {
+        let waiting = self.open.iter_mut();
+        for open in
+            waiting.filter(|open| [Purpose::Sample(id), Purpose::Ask(id)].contains(&open.purpose))
+        {
+            open.purpose = Purpose::Ping;
+        }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

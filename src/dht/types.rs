@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::node_id::IdCheck;
+use super::{ask::Answer, inspect::LookupStep, item::Item, node_id::IdCheck};
 use crate::{
     compact::Family,
     ids::{InfoHash, NodeId},
@@ -97,6 +97,75 @@ pub enum AnnouncePort {
     Implied,
 }
 
+impl AnnouncePort {
+    pub(super) fn normal(self) -> Self {
+        match self {
+            Self::Explicit(0) => Self::Implied,
+            port => port,
+        }
+    }
+}
+
+/// Which item to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemQuery {
+    /// Where it is stored: see [`mutable_target`](super::item::mutable_target).
+    pub target: NodeId,
+    /// The salt, which nodes do not tell; empty if there is none.
+    pub salt: Vec<u8>,
+    /// Whether to ask all that may have it for the newest, or to end with the first that is valid.
+    pub newest: bool,
+    /// The sequence number that is known already: only a higher one counts.
+    pub newer_than: Option<i64>,
+}
+
+impl ItemQuery {
+    /// The newest item of this target, without a salt.
+    pub fn new(target: NodeId) -> Self {
+        Self {
+            target,
+            salt: Vec::new(),
+            newest: true,
+            newer_than: None,
+        }
+    }
+}
+
+/// What kept an item from being stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict {
+    /// What is stored is not what was to be replaced (error 301). Otherwise it is newer than what
+    /// was put, or another value of the same sequence number (error 302).
+    pub cas: bool,
+    /// How many nodes refused for that reason. None did if the search had found the conflict:
+    /// then nothing was sent.
+    pub refused: u32,
+    /// The highest sequence number that the search found and verified.
+    pub newest: Option<i64>,
+}
+
+/// What a node said of the torrents it has peers of (BEP 51).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampleReply {
+    /// Its id.
+    pub id: NodeId,
+    /// Nodes close to the target that was named.
+    pub nodes: Vec<Contact>,
+    /// The sample; `None` if it does not support this.
+    pub sample: Option<InfoHashSample>,
+}
+
+/// Some of a node's torrents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InfoHashSample {
+    /// For so long it says nothing else.
+    pub interval: Duration,
+    /// How many there are in all, as it says.
+    pub total: u64,
+    /// Some of them.
+    pub info_hashes: Vec<InfoHash>,
+}
+
 /// Where a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmit {
@@ -167,8 +236,23 @@ pub enum DhtEvent {
         rtt: Duration,
         /// Since the lookup began.
         elapsed: Duration,
+        /// How many nodes it named.
+        nodes: usize,
         /// How many peers it named that were new.
         peers: usize,
+        /// Whether it gave an item's value, be it valid or not.
+        item: bool,
+    },
+    /// Something else became of a node in a lookup that is traced.
+    LookupStepped {
+        /// The lookup.
+        lookup: LookupId,
+        /// Where the node is.
+        addr: SocketAddr,
+        /// Since the lookup began.
+        elapsed: Duration,
+        /// What became of it.
+        step: LookupStep,
     },
     /// The routing table is usable: the lookup for our own id has ended with replies.
     Bootstrapped {
@@ -189,6 +273,64 @@ pub enum DhtEvent {
         /// Our id, which follows from it and may be new.
         id: NodeId,
     },
+    /// A lookup has found an item, or a newer one, and verified it.
+    ItemFound {
+        /// The lookup.
+        lookup: LookupId,
+        /// The item.
+        item: Item,
+    },
+    /// The search for an item is over; [`Self::LookupDone`] follows.
+    ItemDone {
+        /// The lookup.
+        lookup: LookupId,
+        /// The newest that was found.
+        item: Option<Item>,
+        /// How many nodes have just this one, as far as they were asked.
+        copies: u32,
+    },
+    /// An item was put, or could not be; [`Self::LookupDone`] follows.
+    ItemPut {
+        /// The lookup.
+        lookup: LookupId,
+        /// Where it belongs.
+        target: NodeId,
+        /// How many nodes have stored it.
+        stored: u32,
+        /// Why not, or why not all of them.
+        conflict: Option<Conflict>,
+    },
+    /// A scrape is over; [`Self::LookupDone`] follows.
+    Scraped {
+        /// The lookup.
+        lookup: LookupId,
+        /// The torrent.
+        info_hash: InfoHash,
+        /// About how many IP addresses have announced themselves as seeds.
+        seeds: u32,
+        /// About how many have as peers.
+        peers: u32,
+        /// How many nodes told of some.
+        nodes: u32,
+    },
+    /// A node has answered [`Dht::sample`](super::Dht::sample), or has not.
+    Sampled {
+        /// What that call returned.
+        lookup: LookupId,
+        /// Who was asked.
+        from: SocketAddr,
+        /// What it said; `None` if it did not reply, or with an error.
+        reply: Option<SampleReply>,
+    },
+    /// Somebody has answered [`Dht::ask`](super::Dht::ask), or has not.
+    Asked {
+        /// What that call returned.
+        lookup: LookupId,
+        /// Who was asked.
+        from: SocketAddr,
+        /// What came back; `None` if nothing did in time.
+        answer: Option<Answer>,
+    },
     /// Somebody announced a peer to us and we stored it.
     AnnounceStored {
         /// The torrent.
@@ -196,6 +338,36 @@ pub enum DhtEvent {
         /// The peer.
         peer: SocketAddr,
     },
+}
+
+impl DhtEvent {
+    /// What was started that this belongs to.
+    pub fn lookup(&self) -> Option<LookupId> {
+        match self {
+            Self::PeersFound { lookup, .. }
+            | Self::LookupDone { lookup, .. }
+            | Self::LookupReply { lookup, .. }
+            | Self::LookupStepped { lookup, .. }
+            | Self::ItemFound { lookup, .. }
+            | Self::ItemDone { lookup, .. }
+            | Self::ItemPut { lookup, .. }
+            | Self::Scraped { lookup, .. }
+            | Self::Sampled { lookup, .. }
+            | Self::Asked { lookup, .. } => Some(*lookup),
+            Self::Bootstrapped { .. }
+            | Self::BootstrapFailed { .. }
+            | Self::AddressLearned { .. }
+            | Self::AnnounceStored { .. } => None,
+        }
+    }
+
+    /// Whether nothing follows that belongs to the same.
+    pub fn is_last(&self) -> bool {
+        matches!(
+            self,
+            Self::LookupDone { .. } | Self::Sampled { .. } | Self::Asked { .. }
+        )
+    }
 }
 
 /// A count of everything, cheap to take.
@@ -224,6 +396,8 @@ pub struct DhtStats {
     pub stored_hashes: usize,
     /// Peers in the peer store.
     pub stored_peers: usize,
+    /// Items that are stored here for others.
+    pub stored_items: usize,
     /// Lookups under way.
     pub lookups: usize,
 }

@@ -172,11 +172,15 @@ impl Attacker {
         let (target, about_peers) = match method {
             Method::Ping => (None, false),
             Method::FindNode { target } => (Some(target), false),
-            Method::GetPeers { info_hash } => (Some(info_hash.as_target()), true),
+            Method::GetPeers { info_hash, .. } => (Some(info_hash.as_target()), true),
             Method::AnnouncePeer { info_hash, .. } => {
                 self.announces += 1;
                 (Some(info_hash.as_target()), true)
             }
+            Method::Get { target, .. } | Method::SampleInfohashes { target } => {
+                (Some(target), false)
+            }
+            Method::Put(_) => (None, false),
             Method::Other { target, .. } => (target, false),
         };
         if about_peers && self.gang.answers == AttackAnswer::Drop {
@@ -329,7 +333,7 @@ mod tests {
         let gang = gang(AttackKind::Collude, AttackAnswer::Lie, 300);
         let target = NodeId::new([7; 20]);
         let info_hash = InfoHash::new([7; 20]);
-        let reply = ask(&gang, 3, 1, Method::GetPeers { info_hash }).unwrap();
+        let reply = ask(&gang, 3, 1, Method::get_peers(info_hash)).unwrap();
         let (id, named, peers) = nodes(&reply);
         assert_eq!((id, peers), (gang.members()[3].0, 0));
         let mut all = gang.members().to_vec();
@@ -361,7 +365,7 @@ mod tests {
         let info_hash = InfoHash::new([7; 20]);
         let closest = gang.others.closest(&info_hash.as_target(), 8);
         for member in 0..2 {
-            let reply = ask(&gang, member, 1, Method::GetPeers { info_hash }).unwrap();
+            let reply = ask(&gang, member, 1, Method::get_peers(info_hash)).unwrap();
             let named = nodes(&reply).1;
             assert_eq!(named.len(), closest.len());
             for (claim, truth) in named.iter().zip(&closest) {
@@ -381,7 +385,7 @@ mod tests {
         ];
         for (answers, peers) in rows {
             let gang = gang(AttackKind::Eclipse, answers, 30);
-            let reply = ask(&gang, 0, 1, Method::GetPeers { info_hash });
+            let reply = ask(&gang, 0, 1, Method::get_peers(info_hash));
             assert_eq!(reply.map(|reply| nodes(&reply).2), peers, "{answers:?}");
             assert!(ask(&gang, 0, 1, Method::Ping).is_some());
         }
