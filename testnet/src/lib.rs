@@ -14,6 +14,7 @@ pub mod export;
 pub mod interrupt;
 pub mod live;
 pub mod outcome;
+pub mod printable;
 pub mod report;
 pub mod runner;
 pub mod scenario;

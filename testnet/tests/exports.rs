@@ -99,7 +99,7 @@ fn scenario(name: &str, plan: Plan) -> Scenario {
 
 fn exported(scenario: &Scenario, target: Target) -> BTreeMap<String, String> {
     let dir = tempfile::tempdir().unwrap();
-    let written = export::write(scenario, target, dir.path()).unwrap();
+    let written = export::write(scenario, target, dir.path(), false).unwrap();
     written
         .into_iter()
         .map(|path| {
@@ -530,7 +530,7 @@ fn what_cannot_be_exported_is_an_error_that_says_so() {
         change(&mut scenario.cases[0].plan);
         let dir = tempfile::tempdir().unwrap();
         for (target, _) in TARGETS {
-            let error = export::write(&scenario, target, dir.path()).unwrap_err();
+            let error = export::write(&scenario, target, dir.path(), false).unwrap_err();
             assert!(matches!(error, ExportError::Unsupported { .. }));
             assert!(error.to_string().contains(words), "{words}: {error}");
         }
@@ -539,16 +539,16 @@ fn what_cannot_be_exported_is_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = export::write(&swarm(), Target::Shadow, &file.join("x")).unwrap_err();
+    let error = export::write(&swarm(), Target::Shadow, &file.join("x"), false).unwrap_err();
     assert!(error.to_string().contains("-o"), "{error}");
 }
 
 #[test]
 fn the_tools_take_the_files() {
     let dir = tempfile::tempdir().unwrap();
-    export::write(&swarm(), Target::Compose, dir.path()).unwrap();
-    export::write(&swarm(), Target::Shadow, dir.path()).unwrap();
-    export::write(&swarm(), Target::Kubernetes, dir.path()).unwrap();
+    export::write(&swarm(), Target::Compose, dir.path(), false).unwrap();
+    export::write(&swarm(), Target::Shadow, dir.path(), false).unwrap();
+    export::write(&swarm(), Target::Kubernetes, dir.path(), false).unwrap();
     let resources = "resources: [kubernetes.yaml]\n";
     fs::write(dir.path().join("kustomization.yaml"), resources).unwrap();
     let tries: [(&str, &[&str], &[&str]); 3] = [
@@ -573,6 +573,89 @@ fn the_tools_take_the_files() {
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program}: {errors}");
+    }
+}
+
+/// Whether every reader of YAML, shells and terminals takes it for text of one line.
+fn prints(c: char) -> bool {
+    !c.is_control() && !('\u{2028}'..='\u{202e}').contains(&c) && !"\u{feff}\u{ffff}".contains(c)
+}
+
+#[test]
+fn a_title_stays_in_its_comment() {
+    for (mut scenario, folder) in [(swarm(), "small-crowd"), (dht(), "cold")] {
+        for (target, _) in TARGETS {
+            let plain = exported(&scenario, target);
+            let title = scenario.title.clone();
+            for end in [
+                "\u{2028}", "\u{2029}", "\u{85}", "\r", "\n", "\u{c}", "\0", "\u{1b}[",
+            ] {
+                let own = "{kind: Pod, include: [evil.yaml]}";
+                scenario.title = format!("x{end}---{end}{own}{end}---{end}#");
+                scenario.cases[0].settings = vec![("key".into(), format!("a{end}b: 1{end}#"))];
+                for (name, text) in exported(&scenario, target) {
+                    let strange: Vec<char> =
+                        text.chars().filter(|c| !prints(*c) && *c != '\n').collect();
+                    assert_eq!(strange, [' '; 0], "{folder}/{name}, {end:?}");
+                    if name.ends_with(".yaml") {
+                        assert_eq!(yaml(&text), yaml(&plain[&name]), "{folder}/{name}, {end:?}");
+                    }
+                }
+            }
+            scenario.title = title;
+            scenario.cases[0].settings.clear();
+        }
+    }
+}
+
+#[test]
+fn only_what_an_export_wrote_is_replaced() {
+    let theirs = [
+        (Target::Shadow, "network.gml", "graph [\n  directed 0\n]\n"),
+        (Target::Shadow, "prepare.sh", "#!/bin/sh\nset -eu\n"),
+        (
+            Target::Shadow,
+            "shadow.yaml",
+            "# mine\ngeneral:\n  seed: 7\n",
+        ),
+        (
+            Target::Compose,
+            "Dockerfile",
+            "# Mine\nFROM debian:stable-slim\nRUN id\n",
+        ),
+        (Target::Compose, "compose.yaml", ""),
+        (Target::Kubernetes, "kubernetes.yaml", "\u{feff}"),
+    ];
+    let scenario = swarm();
+    for (target, name, text) in theirs {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        let write = |force| export::write(&scenario, target, dir.path(), force);
+        fs::write(&path, text).unwrap();
+        assert!(matches!(write(false), Err(ExportError::Foreign(at)) if at == path));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name}");
+        write(true).unwrap();
+        // Its own files are replaced, also by those of another scenario.
+        export::write(&dht(), target, dir.path(), false).unwrap();
+        write(false).unwrap();
+        let own = fs::read_to_string(&path).unwrap();
+        for changed in [
+            format!("{own}# mine\n"),
+            own.replacen('1', "77", 1),
+            own.clone() + &own,
+        ] {
+            fs::write(&path, &changed).unwrap();
+            let error = write(false).unwrap_err();
+            assert!(error.to_string().contains("--force"), "{name}: {error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), changed, "{name}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(
+            matches!(write(false), Err(ExportError::Foreign(_))),
+            "{name}"
+        );
     }
 }
 

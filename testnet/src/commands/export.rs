@@ -25,6 +25,9 @@ pub(crate) struct ExportArgs {
     /// Where the files go
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Replace files there even if they were changed or are not an export's
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -95,7 +98,7 @@ pub(crate) fn export(args: &ExportArgs) -> ExitCode {
         Ok((_, scenario)) => scenario,
         Err(code) => return code,
     };
-    match export::write(&scenario, args.to, &args.output) {
+    match export::write(&scenario, args.to, &args.output, args.force) {
         Ok(files) => {
             let printed = files
                 .iter()
@@ -106,10 +109,8 @@ pub(crate) fn export(args: &ExportArgs) -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-        Err(error @ (export::ExportError::Write { .. } | export::ExportError::Foreign(_))) => {
-            fail(&error, DISK)
-        }
-        Err(error) => fail(&error, USAGE),
+        Err(error @ export::ExportError::Unsupported { .. }) => fail(&error, USAGE),
+        Err(error) => fail(&error, DISK),
     }
 }
 
