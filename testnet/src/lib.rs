@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod demo;
 pub mod experiment;
 pub mod export;
+pub mod input;
 pub mod interrupt;
 pub mod live;
 pub mod outcome;

@@ -12,7 +12,7 @@ use mainswarm_testnet::{
 
 use super::{
     run::{Done, json, text, write_report},
-    terminal::{DISK, USAGE, fail, print_line},
+    terminal::{DISK, USAGE, fail, load, print_line, say},
 };
 
 #[derive(Debug, Args)]
@@ -81,7 +81,7 @@ struct Which {
 
 impl Which {
     fn read(&self) -> Result<(catalogue::Source, Scenario), ExitCode> {
-        let source = catalogue::load(&self.scenario).map_err(|error| fail(&error, USAGE))?;
+        let source = load(&self.scenario).map_err(|error| fail(&error, USAGE))?;
         let choice = Choice {
             quick: self.quick,
             set: self.set.clone(),
@@ -132,10 +132,13 @@ pub(crate) fn collect(args: &CollectArgs) -> ExitCode {
     };
     collected.outcome.replay = args.command();
     if !collected.silent.is_empty() {
-        eprintln!("testnet: {}", collect::nothing_from(&collected.silent));
+        say(&format!(
+            "testnet: {}",
+            collect::nothing_from(&collected.silent)
+        ));
     }
     for line in &collected.bad_lines {
-        eprintln!("testnet: skipped {line}");
+        say(&format!("testnet: skipped {line}"));
     }
     let index = args.case.saturating_sub(1);
     scenario.cases = scenario.cases.into_iter().skip(index).take(1).collect();

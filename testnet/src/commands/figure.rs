@@ -13,7 +13,7 @@ use mainswarm_testnet::{
 use super::{
     run::{BatchArgs, Done, Lines, cost, gate_lines, gates, keep_scenario},
     table::{Table, number, spread},
-    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, USAGE, fail, print_line},
+    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, USAGE, fail, print_line, say},
 };
 
 #[derive(Debug, Args)]
@@ -104,7 +104,7 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
             }
         }
         match args.batch.json {
-            true => eprintln!("figure: {}", page.display()),
+            true => say(&format!("figure: {}", page.display())),
             false => {
                 print_line(&format!("figure: {}", page.display()));
             }

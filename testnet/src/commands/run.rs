@@ -24,11 +24,14 @@ use mainswarm_testnet::{
 };
 
 use serde_json::Value;
+use sha1::{Digest, Sha1};
 
 use super::{
     progress::Shown,
     table::{Table, number, spread},
-    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, STOPPING, USAGE, fail, print_line},
+    terminal::{
+        DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, STOPPING, USAGE, fail, load, print_line, say,
+    },
 };
 
 #[derive(Debug, Clone, Args)]
@@ -166,7 +169,7 @@ impl RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> ExitCode {
-    let source = match catalogue::load(&args.scenario) {
+    let source = match load(&args.scenario) {
         Ok(source) => source,
         Err(error) => return fail(&error, USAGE),
     };
@@ -179,6 +182,11 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     }
     if let Some(dir) = &args.batch.report
         && let Err(error) = report::prepare(dir, report::PAGE)
+    {
+        return fail(&error, DISK);
+    }
+    if let Some(dir) = &args.batch.report
+        && let Err(error) = may_replace(dir, &job.source)
     {
         return fail(&error, DISK);
     }
@@ -269,10 +277,10 @@ impl Job {
         shown.clear();
         for failure in &finished.failures {
             let settings = runner::shown(&scenario.cases[failure.case].settings);
-            eprintln!(
+            say(&format!(
                 "testnet: seed {}, {settings}: {}; again: {}",
                 failure.seed, failure.why, failure.replay
-            );
+            ));
         }
         Ok(Done { scenario, finished })
     }
@@ -357,9 +365,9 @@ impl Done {
         } else if !self.finished.holds() {
             ExitCode::from(GATE_FAILED)
         } else if self.finished.judged_nothing() {
-            eprintln!("testnet: no gate could be judged:");
+            say("testnet: no gate could be judged:");
             for note in &self.finished.outcome.notes {
-                eprintln!("  {note}");
+                say(&format!("  {note}"));
             }
             ExitCode::from(NOT_JUDGED)
         } else {
@@ -388,10 +396,11 @@ pub(super) fn write_report(
     dir: &Path,
     quiet: bool,
 ) -> Result<(), ExitCode> {
+    may_replace(dir, source).map_err(|error| fail(&error, DISK))?;
     let page = report::write(outcome, dir).map_err(|error| fail(&error, DISK))?;
     keep_scenario(&dir.join(SCENARIO_FILE), source)?;
     match quiet {
-        true => eprintln!("report: {}", page.display()),
+        true => say(&format!("report: {}", page.display())),
         false => {
             print_line(&format!("\nreport: {}", page.display()));
         }
@@ -410,18 +419,65 @@ pub(super) fn keep_scenario(file: &Path, source: &Source) -> Result<(), ExitCode
     })
 }
 
-/// A copy begins with a line that says so; a file that does not is somebody's own.
+/// What a copy of a scenario begins with, before the digest of its other lines.
+const COPY: &str = "# Copied beside its report, so that it can be replayed; sha1 of the rest: ";
+
+/// A copy begins with a line that says so; a file that does not, or that was changed since, is
+/// somebody's own.
 fn write_scenario(file: &Path, text: &str) -> io::Result<()> {
-    const COPY: &str = "# Copied beside its report, so that it can be replayed.\n";
-    match fs::read_to_string(file) {
-        Ok(old) if !old.starts_with(COPY) && old != text => {
-            return Err(io::Error::other("is there already and no report wrote it"));
-        }
-        Ok(old) if old == text => return Ok(()),
-        _ => {}
+    if fs::read_to_string(file).is_ok_and(|old| old == text) {
+        return Ok(());
     }
-    let text = text.strip_prefix(COPY).unwrap_or(text);
-    fs::write(file, format!("{COPY}{text}"))
+    is_replaceable(file)?;
+    let rest = copied(text).map_or(text, |(_, rest)| rest);
+    fs::write(file, format!("{COPY}{}\n{rest}", digest(rest)))
+}
+
+/// An error if a file is there that is no copy as a report wrote it.
+fn is_replaceable(file: &Path) -> io::Result<()> {
+    let old = match fs::read_to_string(file) {
+        Ok(old) => old,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match copied(&old) {
+        Some((said, rest)) if said == digest(rest) => Ok(()),
+        Some(_) => Err(io::Error::other(
+            "was changed since a report wrote it, and the changes would be lost",
+        )),
+        None => Err(io::Error::other("is there already and no report wrote it")),
+    }
+}
+
+/// The digest that a copy says and what it is of.
+fn copied(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix(COPY)?.split_once('\n')
+}
+
+fn digest(text: &str) -> String {
+    let digest = Sha1::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An error if a folder holds the report of another scenario, or a copy of this one that somebody
+/// has changed.
+fn may_replace(dir: &Path, source: &Source) -> Result<(), String> {
+    let file = dir.join(SCENARIO_FILE);
+    if fs::read_to_string(&file).is_ok_and(|old| old == source.text) {
+        return Ok(());
+    }
+    let text = fs::read_to_string(dir.join("outcome.json")).unwrap_or_default();
+    if let Ok(earlier) = serde_json::from_str::<Outcome>(&text)
+        && earlier.scenario != source.name
+    {
+        let dir = dir.display();
+        let other = earlier.scenario;
+        return Err(format!(
+            "{dir} holds the report of {other}, which would be lost; name another folder"
+        ));
+    }
+    is_replaceable(&file)
+        .map_err(|error| format!("{}: {error}; name another folder", file.display()))
 }
 
 /// Each run on a line, then each gate.

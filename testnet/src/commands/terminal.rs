@@ -2,12 +2,19 @@
 
 use std::{
     io::{self, Write},
+    path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use mainswarm::session::SessionError;
-use mainswarm_testnet::{interrupt::interrupted, live::LiveError};
+use mainswarm_testnet::{
+    input,
+    interrupt::interrupted,
+    live::LiveError,
+    printable,
+    scenario::catalogue::{self, Source},
+};
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -46,14 +53,39 @@ pub(crate) fn session_exit(error: &SessionError) -> u8 {
 }
 
 pub(crate) fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    eprintln!("testnet: {error}");
+    say(&format!("testnet: {error}"));
     ExitCode::from(code)
 }
 
-/// Whether somebody still reads: `testnet up | head -1` must not panic.
+/// On stderr, without what would act on a terminal: titles and names are other people's.
+pub(crate) fn say(text: &str) {
+    eprintln!("{}", printable::escaped(text));
+}
+
+/// Whether somebody still reads: `testnet up | head -1` must not panic. As [`say`] does it.
 pub(crate) fn print_line(line: &str) -> bool {
+    print_raw(&printable::escaped(line))
+}
+
+/// As it is: a file's own text, to be kept in a file again.
+pub(crate) fn print_raw(line: &str) -> bool {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+}
+
+/// A scenario by name, number or path; a path must be that of a regular file.
+pub(crate) fn load(wanted: &str) -> Result<Source, String> {
+    let path = Path::new(wanted);
+    let built_in = catalogue::BUILT_IN.iter().any(|(name, _)| *name == wanted);
+    if !built_in
+        && path.exists()
+        && let Err(error) = input::check(path, input::SCENARIO_MOST)
+    {
+        return Err(format!(
+            "{wanted}: {error}; name a scenario of `testnet list`, or a file that can be read"
+        ));
+    }
+    catalogue::load(wanted).map_err(|error| error.to_string())
 }
 
 /// The outcome, or `None` if Ctrl-C or a request to end came first.
