@@ -19,7 +19,7 @@ enum Place {
         line: usize,
         column: usize,
         /// As much of it as a terminal shows, and how far in the mark begins.
-        quoted: String,
+        quoted: Box<str>,
         indent: usize,
         width: usize,
     },
@@ -66,7 +66,7 @@ impl Wrong {
                 file: file.into(),
                 line: text[..start].matches('\n').count() + 1,
                 column: column + 1,
-                quoted,
+                quoted: quoted.into(),
                 indent,
                 width: marked.min(most),
             },
