@@ -5,6 +5,8 @@ use std::{
     path::Path,
     process::{Command, Output},
 };
+#[cfg(target_os = "linux")]
+use std::{process::Stdio, thread, time::Duration};
 
 use serde_json::Value;
 
@@ -231,6 +233,83 @@ fn a_run_says_its_points_and_its_gates_and_can_be_replayed() {
         "{said}"
     );
     assert!(said.contains("not identical: 1 of 2 runs"), "{said}");
+}
+
+/// Threads that wait for a core hold up all others at every window.
+#[test]
+fn more_threads_than_cores_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("few.toml"), SWARM).unwrap();
+    let run = |threads: &str| {
+        let line = [
+            "run",
+            "few.toml",
+            "--json",
+            "--seeds",
+            "1",
+            "--threads",
+            threads,
+        ];
+        testnet(folder.path(), &line)
+    };
+    let (one, many) = (run("1"), run("1024"));
+    assert!(many.status.success(), "{}", stderr(&many));
+    assert!(
+        stderr(&many).contains("--threads 1024: there are"),
+        "{}",
+        stderr(&many)
+    );
+    assert!(!stderr(&one).contains("--threads"), "{}", stderr(&one));
+    assert_eq!(lines(&one)[0]["trace"], lines(&many)[0]["trace"]);
+}
+
+/// Nothing is lost by it, and what is read may never come.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_signal_ends_what_has_no_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.toml");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    // Open at both ends, so that whoever reads it waits.
+    let held = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_testnet"))
+        .args(["run", "pipe.toml"])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let pid = run.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut ended = None;
+    for _ in 0..100 {
+        ended = run.try_wait().unwrap();
+        if ended.is_some() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    if ended.is_none() {
+        run.kill().unwrap();
+    }
+    drop(held);
+    assert_eq!(ended.and_then(|status| status.code()), Some(7));
 }
 
 #[test]
