@@ -5,6 +5,8 @@ use std::{
     path::Path,
     process::{Command, Output},
 };
+#[cfg(unix)]
+use std::{process::Stdio, thread, time::Duration};
 
 use serde_json::Value;
 
@@ -280,6 +282,63 @@ fn a_report_that_was_made_better_is_not_identical() {
         report["left"] = 1.into();
     };
     replayed(judged, "the verdicts of 2 gates differ");
+}
+
+/// Threads that wait for a core hold up all others at every window.
+#[test]
+fn more_threads_than_cores_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("few.toml"), SWARM).unwrap();
+    let run = |threads: &str| {
+        let line = [
+            "run",
+            "few.toml",
+            "--json",
+            "--seeds",
+            "1",
+            "--threads",
+            threads,
+        ];
+        testnet(folder.path(), &line)
+    };
+    let (one, many) = (run("1"), run("1024"));
+    assert!(many.status.success(), "{}", stderr(&many));
+    assert!(
+        stderr(&many).contains("--threads 1024: there are"),
+        "{}",
+        stderr(&many)
+    );
+    assert!(!stderr(&one).contains("--threads"), "{}", stderr(&one));
+    assert_eq!(lines(&one)[0]["trace"], lines(&many)[0]["trace"]);
+}
+
+/// While tables are filled nobody looks for signals, and nothing is lost yet.
+#[cfg(unix)]
+#[test]
+fn one_signal_ends_what_has_no_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_testnet"))
+        .args(["run", "dht-scale", "--set", "nodes=50000"])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let pid = run.id().to_string();
+    let killed = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(killed.unwrap().success());
+    let mut ended = None;
+    for _ in 0..100 {
+        ended = run.try_wait().unwrap();
+        if ended.is_some() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    if ended.is_none() {
+        run.kill().unwrap();
+    }
+    assert_eq!(ended.and_then(|status| status.code()), Some(7));
 }
 
 #[test]

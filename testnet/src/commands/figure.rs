@@ -8,6 +8,7 @@ use mainswarm_testnet::{
     outcome::{CaseOutcome, Outcome},
     report,
     scenario::{Architecture, Engine, Plan, SwarmPlan, catalogue},
+    units,
 };
 
 use super::{
@@ -124,7 +125,7 @@ fn text(done: &Done) -> String {
         "{}Distribution time in units of F/u, engine {}: equations and what was measured\n\n{}\n{}\n",
         match outcome.left {
             0 => String::new(),
-            left => format!("INCOMPLETE: {left} runs were not made\n\n"),
+            left => format!("INCOMPLETE: {}\n\n", units::runs_not_made(left)),
         },
         outcome.engine,
         points(done),

@@ -19,8 +19,9 @@ use mainswarm_testnet::{
     scenario::{
         Case, Choice, Engine, Scenario,
         catalogue::{self, Source},
-        parse,
+        fits, machine_memory, parse,
     },
+    units,
 };
 
 use serde_json::Value;
@@ -30,7 +31,8 @@ use super::{
     progress::Shown,
     table::{Table, number, spread},
     terminal::{
-        DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, STOPPING, USAGE, fail, load, print_line, say,
+        DISK, GATE_FAILED, HAS_RESULTS, INTERRUPTED, NOT_JUDGED, STOPPING, USAGE, fail, load,
+        print_line, say,
     },
 };
 
@@ -232,12 +234,21 @@ impl Job {
             }
             scenario.cases = vec![scenario.cases.swap_remove(case - 1)];
         }
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         let live = self.choice.engine == Engine::Live;
+        if let Some(memory) = machine_memory().filter(|_| !live) {
+            fits(
+                &source.file,
+                &source.text,
+                &self.choice,
+                &scenario.cases,
+                memory,
+            )
+            .map_err(|error| fail(&error, USAGE))?;
+        }
         let order = Order {
             engine: self.choice.engine,
             seeds: self.seed..self.seed + self.seeds.unwrap_or(scenario.seeds),
-            threads: self.threads.map_or(cores, |threads| threads as usize),
+            threads: self.threads(),
             command: replay::Command {
                 scenario: self.named(),
                 choice: self.choice.clone(),
@@ -249,6 +260,9 @@ impl Job {
                 false => Vec::new(),
             },
         };
+        if live {
+            HAS_RESULTS.store(true, Ordering::Relaxed);
+        }
         let shown = Shown::new(&scenario);
         let run_case: &runner::RunCase<'_> = &|case, seed, threads, watch| {
             let stopping = || STOPPING.load(Ordering::Relaxed);
@@ -269,6 +283,7 @@ impl Job {
             Ok(experiment::run(&case.plan, seed, threads, &watch))
         };
         let said = |number: usize, case: &Case, run: &Run| {
+            HAS_RESULTS.store(true, Ordering::Relaxed);
             let engine = order.engine.name();
             lines.take(number, || lines::of(&scenario.name, engine, case, run));
         };
@@ -283,6 +298,17 @@ impl Job {
             ));
         }
         Ok(Done { scenario, finished })
+    }
+
+    /// No more than there are cores: a run goes at the pace of its slowest thread, and threads that
+    /// wait for a core are all slow.
+    fn threads(&self) -> usize {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let asked = self.threads.map_or(cores, |threads| threads as usize);
+        if asked > cores {
+            eprintln!("testnet: --threads {asked}: there are {cores} cores, so {cores} are used");
+        }
+        asked.min(cores)
     }
 
     /// How the live engine is set up, as typed.
@@ -497,7 +523,7 @@ pub(super) fn text(done: &Done) -> String {
     let (scenario, outcome) = (&done.scenario, &done.finished.outcome);
     let mut out = format!("{}: {}\n\n", scenario.name, scenario.title);
     if outcome.left > 0 {
-        out += &format!("INCOMPLETE: {} runs were not made\n\n", outcome.left);
+        out += &format!("INCOMPLETE: {}\n\n", units::runs_not_made(outcome.left));
     }
     out += &cases(scenario, outcome).to_string();
     if !outcome.verdicts.is_empty() {
@@ -597,7 +623,7 @@ pub(super) fn gates(outcome: &Outcome) -> Table {
 pub(super) fn cost(outcome: &Outcome) -> String {
     let runs = || outcome.cases.iter().flat_map(|case| &case.runs);
     let memory = runs().map(|run| run.cost.peak_memory).max().unwrap_or(0);
-    let memory = mainswarm_testnet::units::bytes(memory);
+    let memory = units::bytes(memory);
     let wall: f64 = runs().map(|run| run.cost.wall).sum();
     if outcome.engine != Engine::Sim.name() {
         return format!("{wall:.0} s of runs, peak memory {memory}\n");

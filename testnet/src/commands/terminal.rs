@@ -5,6 +5,7 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use mainswarm::session::SessionError;
@@ -99,9 +100,17 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Opti
 /// Set by the first Ctrl-C: no further run is begun.
 pub(crate) static STOPPING: AtomicBool = AtomicBool::new(false);
 
+/// Set once there is something that must not be lost: a run that was made, or namespaces and folders
+/// that would stay behind.
+pub(crate) static HAS_RESULTS: AtomicBool = AtomicBool::new(false);
+
+/// How long work that has nothing to lose may take to notice that it is to end.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Work off the runtime's threads, until it ends or is interrupted. After the first Ctrl-C it is
-/// waited for, because it writes down what it has and removes what it made (namespaces, folders); a
-/// second one ends it at once.
+/// waited for, because it writes down what it has and removes what it made; a second one ends it at
+/// once. What has nothing yet is not waited for long: it may be filling tables, and does not look up
+/// from that.
 pub(crate) async fn in_background(work: impl FnOnce() -> ExitCode + Send + 'static) -> ExitCode {
     let mut work = tokio::task::spawn_blocking(work);
     let done = unless_interrupted(&mut work).await;
@@ -110,10 +119,21 @@ pub(crate) async fn in_background(work: impl FnOnce() -> ExitCode + Send + 'stat
         None => {
             STOPPING.store(true, Ordering::Relaxed);
             eprintln!("stopping; Ctrl-C again ends at once");
-            unless_interrupted(&mut work).await;
+            tokio::select! {
+                _ = unless_interrupted(&mut work) => {}
+                () = nothing_to_lose() => {}
+            }
             eprintln!("testnet: interrupted");
             return ExitCode::from(INTERRUPTED);
         }
     };
     ended.unwrap_or(ExitCode::FAILURE)
+}
+
+/// Ends after a while, unless there is something to wait for.
+async fn nothing_to_lose() {
+    tokio::time::sleep(GRACE).await;
+    if HAS_RESULTS.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
