@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use mainswarm::text::is_treacherous;
+
 /// The text with `\u001b` and the like in place of what does not print. Line feeds and tabs stay.
 /// The form is JSON's, so that a JSON text still says the same.
 pub fn escaped(text: &str) -> Cow<'_, str> {
@@ -28,13 +30,9 @@ pub fn line(text: &str) -> String {
     escaped(&text.replace(['\n', '\r'], " ")).into_owned()
 }
 
-/// Controls, separators, marks that turn the direction of the text, and what YAML does not allow.
+/// What acts on the text around it, but for line feeds and tabs, and what YAML does not allow.
 fn acts(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c,
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{fffe}' | '\u{ffff}')
+    (is_treacherous(c) && !matches!(c, '\n' | '\t')) || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
 #[cfg(test)]
