@@ -23,7 +23,7 @@ use rand::{RngExt, rngs::StdRng};
 use super::{
     Contact, Dht, DhtEvent, Goal, KnownNode, LookupId, LookupStats, Method, Owner, Purpose, Reply,
     lookup::{Lookup, MAX_ROUTERS, Source},
-    node::{BEFORE_BIRTH, PackedAddr, QUESTIONABLE_AFTER, Seconds},
+    node::{BEFORE_BIRTH, PackedAddr, QUESTIONABLE_AFTER, Seconds, source},
     routing_table::{K, Left, Reached},
     transactions::MAX_SOFT,
 };
@@ -246,10 +246,10 @@ impl Dht {
         self.events.push_back(DhtEvent::Bootstrapped { nodes });
     }
 
-    /// What one node of the table may take: an address, or on Mainline all of an IP address.
+    /// What one node of the table may take: an address, or on Mainline all of a source.
     fn place(&self, addr: SocketAddr) -> SocketAddr {
         match self.config.network {
-            Network::Mainline => SocketAddr::new(addr.ip(), 0),
+            Network::Mainline => SocketAddr::new(source(&addr.ip()), 0),
             Network::Private => addr,
         }
     }

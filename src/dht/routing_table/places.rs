@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, ops::Range};
 
 use super::{
-    super::node::{Node, Quality, Seconds},
+    super::node::{Node, Quality, Seconds, source},
     RoutingTable,
 };
 use crate::ids::NodeId;
@@ -23,11 +23,11 @@ impl RoutingTable {
             && !(self.one_per_ip && self.holds_ip(addr, now))
     }
 
-    /// Whether the IP address has its one place already.
+    /// Whether the IP address, in IPv6 its /64, has its one place already.
     pub(super) fn holds_ip(&self, addr: &SocketAddr, now: Seconds) -> bool {
-        let ip = addr.ip();
+        let source = source(&addr.ip());
         let mut all = self.nodes.iter().chain(&self.spares);
-        all.any(|node| node.has_ip(&ip) && node.quality(now) != Quality::Bad)
+        all.any(|node| node.is_of(&source) && node.quality(now) != Quality::Bad)
     }
 
     /// A node whose place is free for another: a bad one, or the slowest of those whose ids do not
@@ -38,5 +38,46 @@ impl RoutingTable {
         let bad = all.find(|place| at(place).quality(now) == Quality::Bad);
         let outsiders = range.filter(|place| prefers && !at(place).conforms());
         bad.or_else(|| outsiders.max_by_key(|place| at(place).rtt()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::{super::node_id::IdCheck, Entry, Reached},
+        *,
+    };
+
+    const RTT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn a_customer_has_one_place() {
+        let rows = [
+            ("10.0.0.1:1", "10.0.0.1:2", Entry::Refused),
+            ("10.0.0.1:1", "10.0.0.2:1", Entry::Added),
+            ("[2001:db8::1]:1", "[2001:db8::1]:2", Entry::Refused),
+            (
+                "[2001:db8::1]:1",
+                "[2001:db8:0:0:9:9:9:9]:1",
+                Entry::Refused,
+            ),
+            ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", Entry::Added),
+        ];
+        let [one, two] = [1, 2].map(|n| NodeId::new([n; 20]));
+        for (first, second, expected) in rows {
+            let [first, second] = [first, second].map(|addr| addr.parse().expect("an address"));
+            for one_per_ip in [true, false] {
+                let own = NodeId::new([0; 20]);
+                let mut table = RoutingTable::new(own, false, one_per_ip, IdCheck::Off);
+                table.on_reply(one, &first, RTT, Reached::Called, 0);
+                let fits = !one_per_ip || expected == Entry::Added;
+                assert_eq!(table.has_room(&two, &second, 0), fits, "{second}");
+                let entry = table.on_reply(two, &second, RTT, Reached::Called, 0);
+                assert_eq!(entry == Entry::Added, fits, "{second}");
+                table.check();
+            }
+        }
     }
 }
