@@ -30,14 +30,20 @@ impl RoutingTable {
         all.any(|node| node.is_of(&source) && node.quality(now) != Quality::Bad)
     }
 
-    /// A node whose place is free for another: a bad one, or the slowest of those whose ids do not
-    /// follow from their addresses, if the other's does and that is preferred.
+    /// A node whose place is free for another: a bad one, or, if the other's id follows from its
+    /// address and that is preferred, the slowest of those whose ids do not. The questionable of
+    /// them go first, and a good one stays while somebody questionable may turn out to be gone.
     pub(super) fn worst(&self, range: Range<usize>, now: Seconds, prefers: bool) -> Option<usize> {
         let at = |at: &usize| &self.nodes[*at];
-        let mut all = range.clone();
-        let bad = all.find(|place| at(place).quality(now) == Quality::Bad);
-        let outsiders = range.filter(|place| prefers && !at(place).conforms());
-        bad.or_else(|| outsiders.max_by_key(|place| at(place).rtt()))
+        let is = |place: &usize, quality| at(place).quality(now) == quality;
+        let bad = range.clone().find(|place| is(place, Quality::Bad));
+        if bad.is_some() || !prefers {
+            return bad;
+        }
+        let all_good = range.clone().all(|place| is(&place, Quality::Good));
+        let outsiders = range.filter(|place| !at(place).conforms());
+        let leaving = outsiders.filter(|place| all_good || is(place, Quality::Questionable));
+        leaving.max_by_key(|place| at(place).rtt())
     }
 }
 
@@ -46,11 +52,88 @@ mod tests {
     use std::time::Duration;
 
     use super::{
-        super::{super::node_id::IdCheck, Entry, Reached},
+        super::{
+            super::{
+                node::QUESTIONABLE_AFTER,
+                node_id::{self, IdCheck},
+            },
+            Entry, Reached,
+        },
         *,
     };
 
     const RTT: Duration = Duration::from_millis(50);
+
+    /// The n-th node of the first bucket whose id follows from its address, or does not.
+    fn node(conforms: bool, n: u32) -> (NodeId, SocketAddr) {
+        let base = if conforms { 0x2800_0000 } else { 0x3200_0000 };
+        let mut found = (0u32..).filter_map(|m| {
+            let ip = std::net::Ipv4Addr::from_bits(base + 0x0001_0100 * m).into();
+            let bits = NodeId::new([0xff; 20]);
+            let id = if conforms {
+                node_id::bind(&ip, bits)
+            } else {
+                bits
+            };
+            let id = id.with_bit(100, m % 2 == 0).with_bit(110, m % 4 < 2);
+            let mut bytes = *id.as_bytes();
+            bytes[15] = m as u8;
+            let id = NodeId::new(bytes);
+            let fits = id.bit(0) && node_id::conforms(&ip, &id) == conforms;
+            fits.then(|| (id, SocketAddr::new(ip, 1)))
+        });
+        found.nth(n as usize).expect("there are more")
+    }
+
+    #[test]
+    fn good_nodes_stay_unless_one_that_conforms_wants_their_place() {
+        let own = NodeId::new([0; 20]);
+        let mut table = RoutingTable::new(own, false, true, IdCheck::Prefer);
+        let enter = |table: &mut RoutingTable, (id, addr): (NodeId, SocketAddr), ms, now| {
+            let rtt = Duration::from_millis(ms);
+            let entry = table.on_reply(id, &addr, rtt, Reached::Called, now);
+            table.check();
+            entry
+        };
+        // One in the other half of the key space, so that the first bucket is not the last.
+        let far = (
+            NodeId::new([1; 20]),
+            "60.1.1.1:1".parse().expect("an address"),
+        );
+        let insider = node(true, 0);
+        assert_eq!(enter(&mut table, far, 1, 0), Entry::Added);
+        assert_eq!(enter(&mut table, insider, 1, 0), Entry::Added);
+        for n in 0..7 {
+            let added = enter(&mut table, node(false, n), 100 + u64::from(n), 0);
+            assert_eq!(added, Entry::Added);
+        }
+        let late = 2 * QUESTIONABLE_AFTER;
+        for n in 0..7 {
+            let (id, addr) = node(false, n);
+            assert!(table.on_query(&id, &addr, late));
+        }
+        // The only one that is questionable conforms: it is asked, and nobody leaves before.
+        let asked = enter(&mut table, node(true, 1), 1, late);
+        assert_eq!(asked, Entry::Spare(Some(insider.1)));
+        assert!(table.on_query(&insider.0, &insider.1, late));
+        // All are good: of those that do not conform the slowest leaves.
+        assert_eq!(enter(&mut table, node(true, 2), 1, late), Entry::Added);
+        assert!(!table.contains_addr(&node(false, 6).1));
+        // One is questionable: it leaves, however fast it was.
+        for n in 1..6 {
+            let (id, addr) = node(false, n);
+            assert!(table.on_query(&id, &addr, 2 * late));
+        }
+        for n in [0, 2] {
+            let (id, addr) = node(true, n);
+            assert!(table.on_query(&id, &addr, 2 * late));
+        }
+        assert_eq!(enter(&mut table, node(true, 3), 1, 2 * late), Entry::Added);
+        assert!(!table.contains_addr(&node(false, 0).1));
+        // Who does not conform drives nobody good out.
+        let refused = enter(&mut table, node(false, 8), 1, 2 * late);
+        assert_eq!(refused, Entry::Spare(None));
+    }
 
     #[test]
     fn a_customer_has_one_place() {
