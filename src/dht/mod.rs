@@ -643,7 +643,8 @@ impl Dht {
     /// What a lookup may know of the network.
     fn surroundings(&self, owner: Owner) -> Surroundings {
         let estimate = match owner {
-            Owner::User if self.maintenance.is_joined() => self.size_estimate(),
+            // What a search ends with is counted for the size, so liars must not crowd this one.
+            Owner::User | Owner::Refresh if self.maintenance.is_joined() => self.size_estimate(),
             Owner::User | Owner::Bootstrap | Owner::Refresh => None,
         };
         let size = estimate.map(|size| {
