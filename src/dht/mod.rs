@@ -198,8 +198,12 @@ impl Dht {
         (self.votes.settled(), self.votes.open())
     }
 
-    /// How many nodes the network seems to have; `None` while too few are known.
+    /// How many nodes the network seems to have; `None` while too few are known, and until the
+    /// search for our own id has ended.
     pub fn size_estimate(&self) -> Option<SizeEstimate> {
+        if !self.maintenance.is_home() {
+            return None;
+        }
         self.sizes.estimate(&self.table.neighbours())
     }
 
@@ -736,7 +740,7 @@ impl Dht {
                 stats,
                 closest: lookup.closest(),
             }),
-            Owner::Bootstrap => self.on_bootstrap_done(now, stats),
+            Owner::Bootstrap => self.on_bootstrap_done(now, &lookup.target, stats),
             Owner::Refresh => {}
         }
     }
