@@ -9,16 +9,13 @@
     reason = "a shell is where the clock is read"
 )]
 
+mod blocking;
+mod dht_node;
 mod node;
 
 use std::{
-    collections::HashMap,
-    ffi::OsString,
-    fmt, io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
+    collections::HashMap, ffi::OsString, fmt, io, net::SocketAddr, path::PathBuf, sync::Arc,
+    time::Duration,
 };
 
 use rand::{TryRng, rngs::SysRng};
@@ -27,25 +24,26 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use self::node::Node;
+pub use self::{
+    blocking::BlockingDht,
+    dht_node::{DhtBuilder, DhtNode},
+};
 pub use crate::net::{
-    dht_task::{DhtHandle, LookupUpdate},
+    dht_task::{DhtHandle, Job, LookupUpdate, PutOutcome, Running, Scrape, Snapshot},
+    resolve::MAINLINE_ROUTERS,
     torrent_handle::{FileFilter, Phase, TorrentHandle, TorrentStatus},
 };
 use crate::{
-    compact::Family,
-    dht::{Dht, DhtConfig, IdCheck},
+    dht::IdCheck,
     ids::{InfoHash, PeerId},
     metainfo::{Magnet, Metainfo},
     net::{
         budgets::Budgets,
-        dht_state::DhtStateFile,
-        dht_task::{DhtStart, DhtTask},
         dialer::Dialer,
         listener::{Listener, Routes},
-        resolve,
         sockets::{self, BindError},
         torrent_task::Surroundings,
     },
@@ -159,6 +157,9 @@ pub enum SessionError {
         /// What the system said.
         source: io::Error,
     },
+    /// The system gives no thread to run in.
+    #[error("cannot start a thread: {0}")]
+    Threads(io::Error),
     /// The torrent is in this session already.
     #[error("torrent {0} was added already")]
     Exists(InfoHash),
@@ -337,48 +338,13 @@ async fn start_dht(
     config: &SessionConfig,
     socket: UdpSocket,
 ) -> io::Result<(DhtHandle, DhtTaskHandle)> {
-    let network = config.network;
-    let opened = match config.state_dir.clone() {
-        Some(dir) => {
-            let open = move || DhtStateFile::open(&dir, network);
-            tokio::task::spawn_blocking(open).await.ok()
-        }
-        None => None,
-    };
-    let (file, saved) = opened.unzip();
-    let saved = saved.unwrap_or_default();
-    let mut dht_config = DhtConfig::new(network, Family::of(&socket.local_addr()?));
-    dht_config.node_id = saved.id;
-    dht_config.id_check = config.id_check;
-    dht_config.read_only = config.dht == DhtMode::ReadOnly;
-    let core = Dht::new(dht_config, random(), Instant::now());
-    let contacts = bootstrap_contacts(config);
-    let start = DhtStart {
-        contacts,
-        saved,
-        file,
-    };
-    let task = DhtTask::new(core, network, socket, start)?;
-    let handle = task.handle();
-    let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(task.run(stopped));
-    Ok((handle, (stop, task)))
-}
-
-fn bootstrap_contacts(config: &SessionConfig) -> Vec<resolve::Contact> {
-    let defaults = resolve::MAINLINE_ROUTERS.map(str::to_owned);
-    let entries = match config.network {
-        Network::Mainline if config.bootstrap.is_empty() => &defaults[..],
-        _ => &config.bootstrap,
-    };
-    let parse = |entry: &String| {
-        let contact = resolve::Contact::parse(entry);
-        if contact.is_none() {
-            warn!(entry = %entry.escape_debug(), "not HOST:PORT; this bootstrap entry is ignored");
-        }
-        contact
-    };
-    entries.iter().filter_map(parse).collect()
+    let node = DhtNode::builder(config.network)
+        .id_check(config.id_check)
+        .read_only(config.dht == DhtMode::ReadOnly)
+        .bootstrap(config.bootstrap.iter().cloned())
+        .state_dir(config.state_dir.clone());
+    let started = node.spawn(socket).await?;
+    Ok((started.handle, (started.stop, started.task)))
 }
 
 /// Bytes from the operating system.

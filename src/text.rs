@@ -29,7 +29,7 @@ pub fn printable(text: impl AsRef<[u8]>) -> String {
 
 /// Whether a character acts on the text around it instead of standing for itself. Zero-width
 /// joiners are not among them: Persian words and emoji need them.
-pub(crate) fn is_treacherous(char: char) -> bool {
+pub fn is_treacherous(char: char) -> bool {
     char.is_control()
         || matches!(
             char,

@@ -1,4 +1,6 @@
-//! The command line as clap sees it.
+//! The command line as clap sees it. What the DHT alone has is in `dht`.
+
+mod dht;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -8,6 +10,11 @@ use clap::{
 };
 use clap_complete::Shell;
 use mainswarm::{dht::IdCheck, network::Network};
+
+pub(super) use dht::{
+    AnnounceArgs, BootstrapCommand, CheckArgs, CrawlArgs, DhtCommand, FindArgs, ItemArgs, ItemName,
+    KeyArgs, Lookup, PingArgs, PutArgs, SampleArgs, SizeArgs, TableArgs, TraceArgs,
+};
 
 use super::{
     exit::exit_table,
@@ -47,14 +54,6 @@ pub(super) enum Command {
     Dht(DhtCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum DhtCommand {
-    /// Run a DHT node that stays, answers, and prints what it sees
-    Node,
-    /// Find a torrent's peers, one per line as they come
-    Peers(PeersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -134,16 +133,6 @@ pub(super) struct VerifyArgs {
     /// The directory that holds the torrent's file or directory
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct PeersArgs {
-    /// An info-hash or a magnet link
-    #[arg(value_name = "INFOHASH|MAGNET")]
-    pub source: String,
-    /// Give up after this long
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
-    pub timeout: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -286,6 +275,20 @@ const NETWORK_OPTIONS: [&str; 9] = [
 ];
 /// Of those, what a bare DHT node does not use.
 const TRANSFER_OPTIONS: [&str; 4] = ["no_dht", "peer", "up", "down"];
+/// What a question to one address does not use either: it starts from nobody.
+const JOINING_OPTIONS: [&str; 7] = [
+    "no_dht",
+    "peer",
+    "up",
+    "down",
+    "bootstrap",
+    "id_check",
+    "state",
+];
+/// The check asks the nodes of `--bootstrap`, over both families.
+const CHECK_OPTIONS: [&str; 7] = [
+    "no_dht", "peer", "up", "down", "id_check", "state", "listen",
+];
 
 /// Reads the process's arguments; prints help or a usage error and exits if that is what they ask
 /// for.
@@ -310,6 +313,9 @@ fn ignored_option(command: &Command, matches: &ArgMatches) -> Option<String> {
         Command::Create(_) | Command::Show(_) | Command::Verify(_) | Command::Completions(_) => {
             &NETWORK_OPTIONS
         }
+        Command::Dht(DhtCommand::Key(_)) => &NETWORK_OPTIONS,
+        Command::Dht(DhtCommand::Ping(_) | DhtCommand::Sample(_)) => &JOINING_OPTIONS,
+        Command::Dht(DhtCommand::Bootstrap(_)) => &CHECK_OPTIONS,
         Command::Dht(_) => &TRANSFER_OPTIONS,
     };
     let typed = unused
@@ -371,6 +377,9 @@ mod tests {
                 "mainswarm dht peers abc --bootstrap a:1 --bootstrap b:2",
                 None,
             ),
+            ("mainswarm dht ping 127.0.0.1:1 --state x", Some("state")),
+            ("mainswarm dht key file --listen 1.1.1.1:1", Some("listen")),
+            ("mainswarm dht bootstrap check --bootstrap a:1", None),
             ("mainswarm verify a b --json -q", None),
         ] {
             assert_eq!(ignored(line).as_deref(), option, "{line}");
@@ -392,6 +401,14 @@ mod tests {
             "mainswarm share x --name ..",
             "mainswarm share x --force",
             "mainswarm create x",
+            "mainswarm dht ping localhost",
+            "mainswarm dht find 1234",
+            "mainswarm dht announce x",
+            "mainswarm dht announce x --port 0",
+            "mainswarm dht get 123",
+            "mainswarm dht put x --salt y",
+            "mainswarm dht put x --key f --seq -1",
+            "mainswarm dht crawl --limit 0",
         ] {
             let result = Cli::command().try_get_matches_from(line.split(' '));
             assert!(result.is_err(), "{line}");

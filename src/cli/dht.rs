@@ -1,339 +1,147 @@
-//! `mainswarm dht`: a node that stays, and one-shot questions.
+//! `mainswarm dht`: a node that stays, and questions in the manner of `dig`.
+//!
+//! A question starts a read-only node (BEP 43) from saved nodes and routers, and does not wait for
+//! it to join: what it asks for is under way with its first datagrams. `asker` is that node with a
+//! deadline, `show` how nodes, replies and round trips are printed.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
-
-use mainswarm::{
-    dht::{DhtEvent, DhtStats, LookupStats},
-    session::{DhtHandle, DhtMode, LookupUpdate},
-};
-use serde::Serialize;
-use tokio::{
-    sync::broadcast,
-    time::{MissedTickBehavior, interval, timeout_at},
-};
+mod asker;
+mod bootstrap;
+mod items;
+mod lookups;
+mod ping;
+mod samples;
+mod show;
+mod stay;
+mod table;
 
 use super::{
-    args::{Common, PeersArgs},
+    args::{BootstrapCommand, Common, DhtCommand},
     exit::{Exit, Failure},
-    node::{self, Interrupt, Stay},
-    progress::plural,
-    source,
+    node::Interrupt,
     ui::Ui,
-    units,
 };
+use asker::asking;
 
-/// How often `dht node` prints its counts.
-const COUNTS_INTERVAL: Duration = Duration::from_secs(10);
-
-/// One line of `dht node --json`.
-#[derive(Debug, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Seen {
-    Listening {
-        addr: SocketAddr,
-        id: String,
-        network: &'static str,
-    },
-    Bootstrapped {
-        nodes: usize,
-    },
-    BootstrapFailed {
-        asked: usize,
-        retry_seconds: f64,
-    },
-    Announce {
-        info_hash: String,
-        peer: SocketAddr,
-    },
-    Missed {
-        events: u64,
-    },
-    Counts {
-        good: usize,
-        questionable: usize,
-        buckets: usize,
-        queries_received: u64,
-        replies_sent: u64,
-        queries_sent: u64,
-        replies_received: u64,
-        timeouts: u64,
-        dropped: u64,
-        stored_hashes: usize,
-        stored_peers: usize,
-    },
-}
-
-impl Seen {
-    fn counts(stats: &DhtStats) -> Self {
-        Self::Counts {
-            good: stats.good,
-            questionable: stats.questionable,
-            buckets: stats.buckets,
-            queries_received: stats.queries_received,
-            replies_sent: stats.replies_sent,
-            queries_sent: stats.queries_sent,
-            replies_received: stats.replies_received,
-            timeouts: stats.timeouts,
-            dropped: stats.dropped,
-            stored_hashes: stats.stored_hashes,
-            stored_peers: stats.stored_peers,
-        }
-    }
-
-    /// The same for people.
-    fn line(&self) -> String {
-        match self {
-            Self::Listening { addr, id, network } => {
-                format!("listening on {addr}, network {network}, id {id}")
-            }
-            Self::Bootstrapped { nodes } => {
-                format!("bootstrapped: {} in the table", plural(*nodes, "node"))
-            }
-            Self::BootstrapFailed { asked: 0, .. } => {
-                "no node to start from: waiting for others to call, or start with --bootstrap"
-                    .into()
-            }
-            Self::BootstrapFailed {
-                asked,
-                retry_seconds,
-            } => format!(
-                "no answer from {} to start from; trying again in {retry_seconds:.0} s (check that \
-                 UDP gets out, or name a live node with --bootstrap)",
-                plural(*asked, "node")
-            ),
-            Self::Announce { info_hash, peer } => format!("announce {info_hash} {peer}"),
-            Self::Missed { events } => {
-                format!(
-                    "{} came too fast to print",
-                    plural(*events as usize, "event")
-                )
-            }
-            Self::Counts {
-                good,
-                questionable,
-                buckets,
-                queries_received,
-                replies_sent,
-                queries_sent,
-                replies_received,
-                timeouts,
-                dropped,
-                stored_hashes,
-                stored_peers,
-            } => format!(
-                "nodes {good} good, {questionable} questionable in {buckets} buckets; \
-                 in {queries_received} queries, {replies_sent} replied, {dropped} dropped; \
-                 out {queries_sent} queries, {replies_received} replied, {timeouts} timed out; \
-                 store {stored_peers} peers of {stored_hashes} torrents"
-            ),
-        }
-    }
-
-    fn print(&self, ui: &Ui) -> Result<(), Failure> {
-        if ui.json() {
-            ui.data_json(self)
-        } else {
-            ui.data(&self.line())
-        }
-    }
-}
-
-/// `dht node`: stays until a signal.
-pub(super) async fn node(
+/// Runs one of the commands.
+pub(super) async fn run(
     ui: &Ui,
     common: &Common,
+    command: DhtCommand,
     mut interrupt: Interrupt,
 ) -> Result<(), Failure> {
-    let session = node::start(ui, common, DhtMode::Full, Stay::Lasting).await?;
-    let dht = dht_of(session.dht())?;
-    let listening = Seen::Listening {
-        addr: session.local_addr(),
-        id: dht.id().to_string(),
-        network: common.network.name(),
-    };
-    let result = match listening.print(ui) {
-        Ok(()) => watch_node(ui, dht, &mut interrupt).await,
-        Err(failure) => Err(failure),
-    };
-    session.shutdown().await;
-    result
-}
-
-async fn watch_node(ui: &Ui, dht: &DhtHandle, interrupt: &mut Interrupt) -> Result<(), Failure> {
-    let mut events = dht.events();
-    let stats = dht.stats();
-    let mut tick = interval(COUNTS_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick.tick().await;
-    // The event may have come before we listened.
-    let mut bootstrapped = false;
-    let ready = dht.bootstrapped();
-    tokio::pin!(ready);
-    loop {
-        let seen = tokio::select! {
-            () = interrupt.wait() => return Ok(()),
-            usable = &mut ready, if !bootstrapped => {
-                bootstrapped = true;
-                let nodes = stats.borrow().good;
-                usable.then_some(Seen::Bootstrapped { nodes })
-            }
-            event = events.recv() => match event {
-                Ok(event) => seen(event),
-                Err(broadcast::error::RecvError::Lagged(events)) => Some(Seen::Missed { events }),
-                Err(broadcast::error::RecvError::Closed) => return Ok(()),
-            },
-            _ = tick.tick() => Some(Seen::counts(&stats.borrow())),
-        };
-        if let Some(seen) = seen {
-            seen.print(ui)?;
+    if let DhtCommand::Node = command {
+        return stay::run(ui, common, interrupt).await;
+    }
+    if let DhtCommand::Key(args) = command {
+        return items::key(ui, &args);
+    }
+    if common.no_dht {
+        return Err(dht_off());
+    }
+    if ui.json() && is_short(&command) {
+        let text = "--short and --json exclude each other; leave one out";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    tokio::select! {
+        () = interrupt.wait() => {
+            Err(Failure::interrupted("interrupted before the answer was complete"))
         }
+        result = ask(ui, common, command) => result,
     }
 }
 
-/// What of an event concerns somebody who watches a node. Lookups are its own upkeep.
-fn seen(event: DhtEvent) -> Option<Seen> {
-    match event {
-        DhtEvent::BootstrapFailed { asked, retry_at } => Some(Seen::BootstrapFailed {
-            asked,
-            retry_seconds: retry_at
-                .saturating_duration_since(Instant::now())
-                .as_secs_f64()
-                .round(),
-        }),
-        DhtEvent::AnnounceStored { info_hash, peer } => Some(Seen::Announce {
-            info_hash: info_hash.to_string(),
-            peer,
-        }),
-        _ => None,
-    }
-}
-
-/// One line of `dht peers --json`.
-#[derive(Debug, Serialize)]
-struct Peer {
-    peer: SocketAddr,
-}
-
-/// `dht peers`: prints peers as they come.
-pub(super) async fn peers(
-    ui: &Ui,
-    common: &Common,
-    args: PeersArgs,
-    mut interrupt: Interrupt,
-) -> Result<(), Failure> {
-    let magnet = source::read_magnet(&args.source)?;
-    let session = node::start(ui, common, DhtMode::ReadOnly, Stay::Brief).await?;
-    let dht = dht_of(session.dht())?;
-    let mut search = Search {
-        started: Instant::now(),
-        peers: BTreeSet::new(),
-        stats: None,
-        bootstrapped: false,
-    };
-    let deadline = tokio::time::Instant::now() + args.timeout;
-    let result = tokio::select! {
-        () = interrupt.wait() => Err(Failure::interrupted("interrupted before the lookup ended")),
-        result = timeout_at(deadline, search.run(ui, dht, magnet.info_hash)) => {
-            result.unwrap_or(Ok(()))
+async fn ask(ui: &Ui, common: &Common, command: DhtCommand) -> Result<(), Failure> {
+    match command {
+        DhtCommand::Node | DhtCommand::Key(_) => Ok(()),
+        DhtCommand::Ping(args) => ping::run(ui, common, &args).await,
+        DhtCommand::Find(args) => {
+            let timeout = args.lookup.timeout;
+            asking(ui, common, timeout, async |asker| {
+                lookups::find(asker, &args).await
+            })
+            .await
         }
-    };
-    let table = dht.stats().borrow().good;
-    session.shutdown().await;
-    result?;
-    ui.note(&search.footer(table));
-    if search.peers.is_empty() {
-        return Err(search.nothing(common));
-    }
-    if search.stats.is_none() {
-        let text = "the lookup did not end within the time; allow more with --timeout";
-        return Err(Failure::new(Exit::TimedOut, text));
-    }
-    Ok(())
-}
-
-/// A lookup for peers.
-struct Search {
-    started: Instant,
-    peers: BTreeSet<SocketAddr>,
-    /// Known once the lookup has ended.
-    stats: Option<LookupStats>,
-    bootstrapped: bool,
-}
-
-impl Search {
-    async fn run(
-        &mut self,
-        ui: &Ui,
-        dht: &DhtHandle,
-        info_hash: mainswarm::ids::InfoHash,
-    ) -> Result<(), Failure> {
-        self.bootstrapped = dht.bootstrapped().await;
-        let mut updates = dht.get_peers(info_hash);
-        while let Some(update) = updates.recv().await {
-            match update {
-                LookupUpdate::Peers(found) => {
-                    for peer in found {
-                        if !self.peers.insert(peer) {
-                            continue;
-                        }
-                        if ui.json() {
-                            ui.data_json(&Peer { peer })?;
-                        } else {
-                            ui.data(&peer.to_string())?;
-                        }
-                    }
+        DhtCommand::Peers(args) => {
+            let hash = super::source::read_magnet(&args.source)?.info_hash;
+            asking(ui, common, args.lookup.timeout, async |asker| {
+                match args.scrape {
+                    true => lookups::scrape(asker, hash, &args.lookup).await,
+                    false => lookups::peers(asker, hash, &args.lookup).await,
                 }
-                LookupUpdate::Done(stats, _) => self.stats = Some(stats),
-            }
+            })
+            .await
         }
-        Ok(())
-    }
-
-    /// Statistics in the manner of `dig`.
-    fn footer(&self, table: usize) -> String {
-        let stats = self.stats.unwrap_or_default();
-        format!(
-            ";; {}; {} asked, {} replied, {} failed, {}; {} in the table; {}",
-            plural(self.peers.len(), "peer"),
-            plural(stats.asked as usize, "node"),
-            stats.replied,
-            stats.failed,
-            plural(stats.hops as usize, "hop"),
-            table,
-            units::duration(self.started.elapsed()),
-        )
-    }
-
-    fn nothing(&self, common: &Common) -> Failure {
-        let text = match self.stats {
-            _ if !self.bootstrapped => {
-                let from = if common.bootstrap.is_empty() {
-                    "no DHT node answered; check that UDP gets out, or name one with --bootstrap"
-                } else {
-                    "no DHT node answered, those of --bootstrap included; check that they run and \
-                     are on this --network"
-                };
-                from.to_owned()
-            }
-            None => "the lookup did not end within the time; allow more with --timeout".to_owned(),
-            Some(stats) => format!(
-                "no peers: {} asked, {} replied, and none knows this torrent; check the info-hash, \
-                 or that somebody shares it",
-                plural(stats.asked as usize, "node"),
-                stats.replied
-            ),
-        };
-        Failure::new(Exit::NothingFound, text)
+        DhtCommand::Announce(args) => {
+            let hash = super::source::read_magnet(&args.source)?.info_hash;
+            asking(ui, common, args.lookup.timeout, async |asker| {
+                lookups::announce(asker, hash, &args).await
+            })
+            .await
+        }
+        DhtCommand::Trace(args) => {
+            let hash = super::source::read_magnet(&args.source)?.info_hash;
+            asking(ui, common, args.timeout, async |asker| {
+                lookups::trace(asker, hash, &args).await
+            })
+            .await
+        }
+        DhtCommand::Get(args) => {
+            asking(ui, common, args.lookup.timeout, async |asker| {
+                items::get(asker, &args).await
+            })
+            .await
+        }
+        DhtCommand::Put(args) => {
+            let ready = items::Ready::read(ui, &args)?;
+            asking(ui, common, args.lookup.timeout, async |asker| {
+                items::put(asker, &args, ready).await
+            })
+            .await
+        }
+        DhtCommand::Sample(args) => samples::sample(ui, common, &args).await,
+        DhtCommand::Crawl(args) => {
+            asking(ui, common, args.timeout, async |asker| {
+                samples::crawl(asker, &args).await
+            })
+            .await
+        }
+        DhtCommand::Table(args) => {
+            asking(ui, common, args.timeout, async |asker| {
+                table::table(asker, &args).await
+            })
+            .await
+        }
+        DhtCommand::Size(args) => {
+            asking(ui, common, args.timeout, async |asker| {
+                table::size(asker, &args).await
+            })
+            .await
+        }
+        DhtCommand::Bootstrap(BootstrapCommand::Check(args)) => {
+            bootstrap::check(ui, common, &args).await
+        }
     }
 }
 
-fn dht_of(dht: Option<&DhtHandle>) -> Result<&DhtHandle, Failure> {
-    dht.ok_or_else(|| {
-        let text = "the DHT is off (MAINSWARM_NO_DHT is set); unset it for this command";
-        Failure::new(Exit::Usage, text)
-    })
+fn is_short(command: &DhtCommand) -> bool {
+    match command {
+        DhtCommand::Node | DhtCommand::Key(_) => false,
+        DhtCommand::Ping(args) => args.brief.short,
+        DhtCommand::Find(args) => args.lookup.brief.short,
+        DhtCommand::Peers(args) => args.lookup.brief.short,
+        DhtCommand::Announce(args) => args.lookup.brief.short,
+        DhtCommand::Get(args) => args.lookup.brief.short,
+        DhtCommand::Put(args) => args.lookup.brief.short,
+        DhtCommand::Sample(args) => args.brief.short,
+        DhtCommand::Crawl(args) => args.brief.short,
+        DhtCommand::Trace(args) => args.short,
+        DhtCommand::Table(args) => args.brief.short,
+        DhtCommand::Bootstrap(BootstrapCommand::Check(args)) => args.brief.short,
+        DhtCommand::Size(args) => args.brief.short,
+    }
+}
+
+fn dht_off() -> Failure {
+    let text = "the DHT is off (MAINSWARM_NO_DHT is set); unset it for this command";
+    Failure::new(Exit::Usage, text)
 }

@@ -26,7 +26,7 @@ const MEANINGS: [(Exit, &str); 9] = [
     (Exit::Usage, "wrong usage or unreadable input"),
     (
         Exit::NothingFound,
-        "nothing found: no peers, or no metadata",
+        "nothing found: no peers, no metadata, no item, no DHT node",
     ),
     (Exit::TimedOut, "timed out midway"),
     (

@@ -22,7 +22,7 @@ mod verify;
 
 use std::{process::ExitCode, time::Duration};
 
-use args::{Cli, Command, DhtCommand};
+use args::{Cli, Command};
 use exit::{Exit, Failure};
 use node::Interrupt;
 use ui::Ui;
@@ -57,10 +57,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Show(args) => show::run(&ui, &args),
             Command::Verify(args) => verify::run(&ui, args, interrupt).await,
             Command::Completions(args) => ui.data(&args::completions(args.shell)),
-            Command::Dht(DhtCommand::Node) => dht::node(&ui, &common, interrupt).await,
-            Command::Dht(DhtCommand::Peers(args)) => {
-                dht::peers(&ui, &common, args, interrupt).await
-            }
+            Command::Dht(command) => dht::run(&ui, &common, command, interrupt).await,
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));

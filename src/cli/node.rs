@@ -2,13 +2,13 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process,
 };
 
 use etcetera::BaseStrategy;
-use mainswarm::session::{DhtMode, Session, SessionConfig, SessionError};
+use mainswarm::session::{DhtMode, DhtNode, Session, SessionConfig, SessionError};
 use tokio::sync::watch;
 
 use super::{
@@ -59,6 +59,32 @@ pub(super) async fn start(
         }
     }
     unreachable!("the last choice is always returned")
+}
+
+/// Starts a DHT node for one question to the network, which the node does not serve meanwhile.
+pub(super) async fn start_dht(ui: &Ui, common: &Common) -> Result<DhtNode, Failure> {
+    let mut node = DhtNode::builder(common.network)
+        .read_only(true)
+        .id_check(common.id_check)
+        .bootstrap(common.bootstrap.iter().cloned())
+        .state_dir(state_dir(ui, common));
+    if let Some(listen) = common.listen {
+        node = node.listen(listen);
+    }
+    Ok(node.start().await?)
+}
+
+/// Starts a DHT node that knows nobody, of the family of an address that is to be asked.
+pub(super) async fn start_alone(common: &Common, to: SocketAddr) -> Result<DhtNode, Failure> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let node = DhtNode::builder(common.network)
+        .read_only(true)
+        .listen(common.listen.unwrap_or(SocketAddr::new(any, 0)))
+        .alone();
+    Ok(node.start().await?)
 }
 
 /// The state directory, made and probed; without one the node works, but forgets.

@@ -54,9 +54,14 @@ impl Ui {
 
     /// Prints data: lines on stdout. When nobody reads them any more the command ends quietly.
     pub(super) fn data(&self, lines: &str) -> Result<(), Failure> {
+        self.data_bytes(format!("{lines}\n").as_bytes())
+    }
+
+    /// The same with bytes as they are, and nothing after them.
+    pub(super) fn data_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let result = self.bars.suspend(|| {
             let mut out = io::stdout().lock();
-            writeln!(out, "{lines}").and_then(|()| out.flush())
+            out.write_all(bytes).and_then(|()| out.flush())
         });
         result.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),

@@ -632,6 +632,19 @@ impl Lookup {
         }
     }
 
+    /// Those that have been asked and have not answered, with how many referrals led to each.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (SocketAddr, Option<NodeId>, u32)> {
+        let asked = |node: &&Candidate| matches!(node.state, State::Asked | State::Slow);
+        let asked = self.candidates.iter().filter(asked);
+        asked.map(|node| (node.addr, node.id, node.hops.into()))
+    }
+
+    /// The id of a node, and how many referrals led to it.
+    pub(super) fn way_to(&self, addr: &SocketAddr) -> Option<(Option<NodeId>, u32)> {
+        let mut at_place = self.candidates.iter().filter(|node| node.addr == *addr);
+        at_place.next().map(|node| (node.id, node.hops.into()))
+    }
+
     /// The closest nodes that replied, closest first.
     pub(super) fn closest(&self) -> Vec<Contact> {
         let replied = self.candidates.iter();

@@ -633,7 +633,9 @@ impl Dht {
         }
         for lost in self.transactions.clear() {
             match lost.purpose {
-                Purpose::Sample(_) => self.on_refusal(now, &lost.addr, lost.purpose),
+                Purpose::Sample(_) | Purpose::Ask(_) => {
+                    self.on_refusal(now, &lost.addr, lost.purpose);
+                }
                 purpose => self.on_slow(now, &lost.addr, purpose),
             }
         }

@@ -16,7 +16,7 @@
 //! runs is [`state`]. `node_id` binds ids to addresses, `size` tells how large the network is; by
 //! both a lookup knows whom to believe. Items (an [`item`] is a value, `item_store` keeps others'),
 //! scrapes and samples are lookups and answers with more fields; what a user does with them is in
-//! `items`. [BEP 5], [BEP 43] (read-only), [BEP 42], `want` of [BEP 32], [BEP 33], [BEP 44],
+//! `items`, what he asks of one address in `ask`, and what he is shown in `inspect`. [BEP 5], [BEP 43] (read-only), [BEP 42], `want` of [BEP 32], [BEP 33], [BEP 44],
 //! [BEP 51].
 //!
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
@@ -34,6 +34,8 @@ pub mod scrape;
 pub mod state;
 
 mod admission;
+mod ask;
+mod inspect;
 mod item_store;
 mod items;
 mod lookup;
@@ -60,6 +62,8 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+pub use ask::{Answer, Question};
+pub use inspect::{LookupStep, TableNode};
 pub use item::{Item, ItemError};
 pub use node_id::IdCheck;
 pub use routing_table::bucket_size;
@@ -229,6 +233,9 @@ impl Dht {
                         if let Some(ip) = message.ip {
                             self.on_vote(now, &from, ip.ip());
                         }
+                        if let Some(id) = transaction.question() {
+                            return self.on_asked(now, id, &transaction, &message);
+                        }
                         self.on_answer(now, transaction, &message.body);
                     }
                     None => {
@@ -273,28 +280,11 @@ impl Dht {
         self.start_lookup(now, info_hash.as_target(), goal, Owner::User)
     }
 
-    /// Ends a lookup, or the wait for a sample, without further events.
+    /// Ends a lookup, or the wait for an answer, without further events.
     pub fn cancel(&mut self, lookup: LookupId) {
         self.lookups.remove(&lookup);
-        self.transactions.disown_sample(lookup);
-        self.events.retain(|event| match event {
-            DhtEvent::PeersFound { lookup: of, .. }
-            | DhtEvent::LookupReply { lookup: of, .. }
-            | DhtEvent::ItemFound { lookup: of, .. }
-            | DhtEvent::ItemDone { lookup: of, .. }
-            | DhtEvent::ItemPut { lookup: of, .. }
-            | DhtEvent::Scraped { lookup: of, .. }
-            | DhtEvent::Sampled { lookup: of, .. }
-            | DhtEvent::LookupDone { lookup: of, .. } => *of != lookup,
-            _ => true,
-        });
-    }
-
-    /// Has every reply of a running lookup reported as [`DhtEvent::LookupReply`].
-    pub fn trace(&mut self, lookup: LookupId) {
-        if let Some(lookup) = self.lookups.get_mut(&lookup) {
-            lookup.traced = true;
-        }
+        self.transactions.disown(lookup);
+        self.events.retain(|event| event.lookup() != Some(lookup));
     }
 
     /// What a running lookup has done so far.
@@ -465,12 +455,15 @@ impl Dht {
                 self.drive(now, id);
             }
             Purpose::Announce(id) => {
+                self.trace_step(now, transaction.purpose, addr, LookupStep::Stored);
                 if let Some(lookup) = self.lookups.get_mut(&id) {
                     lookup.on_announced(&addr, true);
                 }
                 self.drive(now, id);
             }
             Purpose::Sample(id) => self.on_sample(id, contact, reply),
+            // Answered before.
+            Purpose::Ask(_) => {}
         }
     }
 
@@ -534,7 +527,9 @@ impl Dht {
                     hops,
                     rtt,
                     elapsed: lookup.stats(now).elapsed,
+                    nodes: reply.contacts(family).count(),
                     peers: peers.len(),
+                    item: reply.value.is_some(),
                 });
             }
             let info_hash = InfoHash::new(*lookup.target.as_bytes());
@@ -556,8 +551,10 @@ impl Dht {
 
     /// An answer that is no use, or an error.
     fn on_refusal(&mut self, now: Instant, addr: &SocketAddr, purpose: Purpose) {
-        if let Purpose::Sample(id) = purpose {
-            return self.on_sample_failure(id, *addr);
+        match purpose {
+            Purpose::Sample(id) => return self.on_sample_failure(id, *addr),
+            Purpose::Ask(id) => return self.report_answer(id, *addr, None),
+            _ => self.trace_failure(now, addr, purpose),
         }
         let (Purpose::Lookup(id) | Purpose::Probe(id) | Purpose::Announce(id)) = purpose else {
             return;
@@ -577,6 +574,7 @@ impl Dht {
             // With so few nodes every one counts, and the loss of one datagram must not lose it.
             self.ping(now, *addr);
         }
+        self.trace_step(now, purpose, *addr, LookupStep::Slow);
         let (Purpose::Lookup(id) | Purpose::Probe(id) | Purpose::Announce(id)) = purpose else {
             return;
         };
@@ -698,10 +696,12 @@ impl Dht {
         loop {
             match lookup.next(now) {
                 Step::Ask(addr, node, soft) => {
+                    self.trace_asked(now, id, &lookup, addr);
                     let method = lookup.question();
                     self.query(now, addr, node, method, Purpose::Lookup(id), Some(soft));
                 }
                 Step::Probe(to, target, soft) => {
+                    self.trace_asked(now, id, &lookup, to.addr);
                     let method = Method::FindNode { target };
                     let purpose = Purpose::Probe(id);
                     self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
@@ -710,6 +710,10 @@ impl Dht {
                     let Some(method) = lookup.deposit(&to.addr, &token) else {
                         continue;
                     };
+                    if lookup.traced {
+                        let step = lookup.step(now, id, to.addr, LookupStep::Storing);
+                        self.events.push_back(step);
+                    }
                     let purpose = Purpose::Announce(id);
                     self.query(now, to.addr, Some(to.id), method, purpose, Some(soft));
                 }

@@ -1,6 +1,7 @@
 //! Whole nodes against each other, in virtual time and without sockets.
 
 mod address;
+mod ask;
 mod items;
 
 use std::collections::BTreeMap;

@@ -55,6 +55,8 @@ pub(super) enum Purpose {
     Announce(LookupId),
     /// For a sample of its torrents, which is no lookup but is named like one.
     Sample(LookupId),
+    /// Because the user asks, which is named like a lookup, too.
+    Ask(LookupId),
 }
 
 /// What a time-out means.
@@ -128,10 +130,12 @@ impl Transactions {
         open
     }
 
-    /// Nobody waits for this sample any more, but the node that was asked may still answer.
-    pub(super) fn disown_sample(&mut self, id: LookupId) {
+    /// Nobody waits for this answer any more, but the node that was asked may still answer.
+    pub(super) fn disown(&mut self, id: LookupId) {
         let waiting = self.open.iter_mut();
-        for open in waiting.filter(|open| open.purpose == Purpose::Sample(id)) {
+        for open in
+            waiting.filter(|open| [Purpose::Sample(id), Purpose::Ask(id)].contains(&open.purpose))
+        {
             open.purpose = Purpose::Ping;
         }
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{item::Item, node_id::IdCheck};
+use super::{ask::Answer, inspect::LookupStep, item::Item, node_id::IdCheck};
 use crate::{
     compact::Family,
     ids::{InfoHash, NodeId},
@@ -236,8 +236,23 @@ pub enum DhtEvent {
         rtt: Duration,
         /// Since the lookup began.
         elapsed: Duration,
+        /// How many nodes it named.
+        nodes: usize,
         /// How many peers it named that were new.
         peers: usize,
+        /// Whether it gave an item's value, be it valid or not.
+        item: bool,
+    },
+    /// Something else became of a node in a lookup that is traced.
+    LookupStepped {
+        /// The lookup.
+        lookup: LookupId,
+        /// Where the node is.
+        addr: SocketAddr,
+        /// Since the lookup began.
+        elapsed: Duration,
+        /// What became of it.
+        step: LookupStep,
     },
     /// The routing table is usable: the lookup for our own id has ended with replies.
     Bootstrapped {
@@ -307,6 +322,15 @@ pub enum DhtEvent {
         /// What it said; `None` if it did not reply, or with an error.
         reply: Option<SampleReply>,
     },
+    /// Somebody has answered [`Dht::ask`](super::Dht::ask), or has not.
+    Asked {
+        /// What that call returned.
+        lookup: LookupId,
+        /// Who was asked.
+        from: SocketAddr,
+        /// What came back; `None` if nothing did in time.
+        answer: Option<Answer>,
+    },
     /// Somebody announced a peer to us and we stored it.
     AnnounceStored {
         /// The torrent.
@@ -314,6 +338,36 @@ pub enum DhtEvent {
         /// The peer.
         peer: SocketAddr,
     },
+}
+
+impl DhtEvent {
+    /// What was started that this belongs to.
+    pub fn lookup(&self) -> Option<LookupId> {
+        match self {
+            Self::PeersFound { lookup, .. }
+            | Self::LookupDone { lookup, .. }
+            | Self::LookupReply { lookup, .. }
+            | Self::LookupStepped { lookup, .. }
+            | Self::ItemFound { lookup, .. }
+            | Self::ItemDone { lookup, .. }
+            | Self::ItemPut { lookup, .. }
+            | Self::Scraped { lookup, .. }
+            | Self::Sampled { lookup, .. }
+            | Self::Asked { lookup, .. } => Some(*lookup),
+            Self::Bootstrapped { .. }
+            | Self::BootstrapFailed { .. }
+            | Self::AddressLearned { .. }
+            | Self::AnnounceStored { .. } => None,
+        }
+    }
+
+    /// Whether nothing follows that belongs to the same.
+    pub fn is_last(&self) -> bool {
+        matches!(
+            self,
+            Self::LookupDone { .. } | Self::Sampled { .. } | Self::Asked { .. }
+        )
+    }
 }
 
 /// A count of everything, cheap to take.

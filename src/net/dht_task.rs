@@ -5,6 +5,8 @@
     reason = "a shell is where the clock is read"
 )]
 
+mod jobs;
+
 use std::{
     collections::BTreeMap,
     future::pending,
@@ -22,6 +24,8 @@ use tokio::{
 };
 use tracing::{debug, info, trace, warn};
 
+use self::jobs::Errand;
+pub use self::jobs::{Job, PutOutcome, Running, Scrape, Snapshot};
 use super::{
     deadline::Deadline,
     dht_state::DhtStateFile,
@@ -115,12 +119,12 @@ impl DhtHandle {
         let (updates, receiver) = mpsc::channel(UPDATES_AHEAD);
         let (progress, progress_watch) = watch::channel(LookupStats::default());
         // If the node has ended, the receiver ends at once.
-        let _ = self.commands.send(Command {
+        let _ = self.commands.send(Command::Peers(PeersCommand {
             info_hash,
             announce,
             updates,
             progress,
-        });
+        }));
         Lookup {
             updates: receiver,
             progress: progress_watch,
@@ -138,9 +142,16 @@ impl DhtHandle {
     }
 }
 
-/// Start a lookup.
+/// What a handle asks for.
 #[derive(Debug)]
-struct Command {
+enum Command {
+    Peers(PeersCommand),
+    Errand(Box<Errand>),
+}
+
+/// Start a lookup for peers.
+#[derive(Debug)]
+struct PeersCommand {
     info_hash: InfoHash,
     announce: Option<AnnouncePort>,
     updates: mpsc::Sender<LookupUpdate>,
@@ -176,6 +187,7 @@ pub(crate) struct DhtTask {
     resolving: JoinSet<Vec<SocketAddr>>,
     routers: Vec<SocketAddr>,
     lookups: BTreeMap<LookupId, Listener>,
+    jobs: BTreeMap<LookupId, mpsc::UnboundedSender<DhtEvent>>,
     events: broadcast::Sender<DhtEvent>,
     id: watch::Sender<NodeId>,
     stats: watch::Sender<DhtStats>,
@@ -241,6 +253,7 @@ impl DhtTask {
             resolving,
             routers,
             lookups: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             events,
             id,
             stats,
@@ -279,7 +292,8 @@ impl DhtTask {
             match wake {
                 Wake::Stop => break,
                 Wake::Readable => self.receive(now),
-                Wake::Command(command) => self.start_lookup(now, command),
+                Wake::Command(Command::Peers(command)) => self.start_lookup(now, command),
+                Wake::Command(Command::Errand(errand)) => self.on_errand(now, *errand),
                 Wake::Node(addr) => self.core.add_node(now, addr),
                 Wake::Routers(addrs) => {
                     self.routers.extend(addrs);
@@ -379,14 +393,15 @@ impl DhtTask {
                     listener.finish(*stats, closest.clone());
                 }
             }
-            // Whoever asked for it listens to the events.
-            DhtEvent::ItemFound { .. }
+            // The job's alone.
+            DhtEvent::LookupReply { .. }
+            | DhtEvent::LookupStepped { .. }
+            | DhtEvent::Asked { .. }
+            | DhtEvent::ItemFound { .. }
             | DhtEvent::ItemDone { .. }
             | DhtEvent::ItemPut { .. }
             | DhtEvent::Scraped { .. }
             | DhtEvent::Sampled { .. } => {}
-            // Only a lookup that is traced reports its replies, and we trace none.
-            DhtEvent::LookupReply { .. } => {}
             DhtEvent::Bootstrapped { nodes } => {
                 info!(nodes, "DHT bootstrapped");
                 self.stats.send_replace(self.core.stats(now));
@@ -403,11 +418,12 @@ impl DhtTask {
                 trace!(%info_hash, %peer, "announce stored");
             }
         }
+        self.tell_job(&event);
         // Nobody listens: nothing is lost.
         let _ = self.events.send(event);
     }
 
-    fn start_lookup(&mut self, now: Instant, command: Command) {
+    fn start_lookup(&mut self, now: Instant, command: PeersCommand) {
         let lookup = match command.announce {
             Some(port) => self.core.announce(now, command.info_hash, port),
             None => self.core.get_peers(now, command.info_hash),
@@ -425,6 +441,7 @@ impl DhtTask {
         self.id
             .send_if_modified(|old| std::mem::replace(old, id) != id);
         self.stats.send_replace(self.core.stats(now));
+        self.end_idle_jobs();
         let core = &mut self.core;
         self.lookups.retain(|lookup, listener| {
             if listener.updates.is_closed() {

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use crate::{compact::Family, network::Network};
 
 /// The public routers of the Mainline DHT, asked until enough nodes are known. State of 2026-11.
-pub(crate) const MAINLINE_ROUTERS: [&str; 6] = [
+pub const MAINLINE_ROUTERS: [&str; 6] = [
     "dht.libtorrent.org:25401",
     "dht.transmissionbt.com:6881",
     "router.bt.ouinet.work:6881",

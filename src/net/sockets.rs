@@ -68,7 +68,8 @@ pub(super) fn tcp_socket(ip: IpAddr) -> io::Result<TcpSocket> {
     }
 }
 
-fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
+/// Binds UDP alone.
+pub(crate) fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         // The IPv4 DHT is another network (BEP 32): mapped addresses must not enter this one.

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | 10 s | a leecher | the [`ChokerConfig::slots`] interested peers that give us most: `leech_slots` |
 //! | 10 s | a seed | the interested peers that were served least so far: `seed_slots` |
-//! | 30 s | either | one more at random, newcomers three times as likely: `optimistic_slots` |
+//! | 30 s | either | one more at random, newcomers and old partners three times as likely: `optimistic_slots` |
 //!
 //! A slot that falls free in between is given at once ([`Choker::fill`]); a peer is choked only by
 //! a round ([`Choker::decide`]), because TCP needs seconds to find its rate. The policy is three
@@ -325,7 +325,8 @@ impl Choker {
     ) -> Vec<PeerKey> {
         let tickets = |peer: &PeerView| match mode {
             Mode::Leech if thankless(now, &self.config, peer) => 0,
-            _ if peer.connected_at >= self.turn_began => NEWCOMER_TICKETS,
+            _ if peer.connected_at >= self.turn_began => FAVOURED_TICKETS,
+            Mode::Leech if peer.received > 0 => FAVOURED_TICKETS,
             _ => 1,
         };
         optimistic_slots(waiting, count, tickets, rng)
@@ -442,7 +443,8 @@ fn seed_slots(
 }
 
 /// Draws `count` of the `waiting` peers. Newcomers hold more tickets, so that they have a first
-/// piece to trade with. Peers without a ticket are drawn only when nobody else waits.
+/// piece to trade with, and so do old partners. Peers without a ticket are drawn only when nobody
+/// else waits.
 fn optimistic_slots(
     waiting: &[&PeerView],
     count: usize,
@@ -522,8 +524,10 @@ pub const PATIENCE_ROUNDS: u32 = 6;
 const TURN_ROUNDS: u32 = 2;
 /// Ours: for how many optimistic turns (ten minutes) a wasted one is remembered.
 const THANKLESS_TURNS: u32 = 20;
-/// BEP 3: newly connected peers are three times as likely to start as the optimistic unchoke.
-const NEWCOMER_TICKETS: u32 = 3;
+/// BEP 3: newly connected peers are three times as likely to start as the optimistic unchoke. Ours:
+/// so are those that have ever given us something, or a free rider that is everybody's neighbour is
+/// drawn as often as those whose uploads it lives on.
+const FAVOURED_TICKETS: u32 = 3;
 /// Ours: a tenth, more than the noise of a 20 s mean at equal rates.
 const INCUMBENT_BONUS: f64 = 1.1;
 

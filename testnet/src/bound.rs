@@ -19,11 +19,16 @@ pub fn client_server(n: usize, f: f64, us: f64, dmin: f64) -> f64 {
 /// The least time in which a server and its peers can give everybody a file that may be passed on
 /// bit by bit. `ups` has one upload rate for each peer.
 pub fn p2p_fluid(f: f64, us: f64, ups: &[f64], dmin: f64) -> f64 {
-    if ups.is_empty() {
+    p2p_fluid_serving(ups.len(), f, us, ups, dmin)
+}
+
+/// The same if only `served` of the peers need the file and the others help.
+pub fn p2p_fluid_serving(served: usize, f: f64, us: f64, ups: &[f64], dmin: f64) -> f64 {
+    if served == 0 {
         return 0.0;
     }
     let all = us + ups.iter().sum::<f64>();
-    (f / us).max(f / dmin).max(ups.len() as f64 * f / all)
+    (f / us).max(f / dmin).max(served as f64 * f / all)
 }
 
 /// The least time in which a server and its peers can give everybody a file of `pieces` equal
@@ -34,7 +39,13 @@ pub fn p2p_fluid(f: f64, us: f64, ups: &[f64], dmin: f64) -> f64 {
 /// With equal rates it is exactly the optimum of Mundinger, Weber and Weiss (2008),
 /// `f/u * (1 + floor(log2 n) / pieces)`.
 pub fn lb(f: f64, pieces: u32, us: f64, ups: &[f64], dmin: f64) -> f64 {
-    let n = ups.len();
+    lb_serving(ups.len(), f, pieces, us, ups, dmin)
+}
+
+/// The same if only `n` of the peers need the file and the others help until the end. Whichever
+/// these are, so many copies of each piece must be made, and none sooner than if they all went to
+/// the fastest; `dmin` is of those that need it.
+pub fn lb_serving(n: usize, f: f64, pieces: u32, us: f64, ups: &[f64], dmin: f64) -> f64 {
     if n == 0 || pieces == 0 {
         return 0.0;
     }
@@ -49,7 +60,7 @@ pub fn lb(f: f64, pieces: u32, us: f64, ups: &[f64], dmin: f64) -> f64 {
         // The fastest peer holds the last piece already; it and the server copy it to the others.
         let mut race = Race::new(piece, us);
         race.join(0.0, rates[0]);
-        race.run(&rates[1..]).last().copied().unwrap_or(0.0)
+        race.run(&rates[1..n]).last().copied().unwrap_or(0.0)
     };
     work.max(f / us + tail).max(f / dmin)
 }
@@ -216,6 +227,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn who_only_helps_needs_nothing() {
+        let ups = [1.0; 10];
+        let all = lb_serving(10, 1.0, 100, 10.0, &ups, INFINITE);
+        assert_eq!(all, lb(1.0, 100, 10.0, &ups, INFINITE));
+        let half = lb_serving(5, 1.0, 100, 10.0, &ups, INFINITE);
+        assert!(half < all && half >= 0.25, "{half}");
+        assert_eq!(p2p_fluid_serving(5, 1.0, 10.0, &ups, INFINITE), 0.25);
+        // Helpers that upload nothing are as good as none.
+        let idle = [1.0, 1.0, 0.0, 0.0];
+        let alone = lb(1.0, 100, 10.0, &[1.0, 1.0], INFINITE);
+        assert!((lb_serving(2, 1.0, 100, 10.0, &idle, INFINITE) - alone).abs() < 1e-9);
+        assert_eq!(lb_serving(0, 1.0, 100, 10.0, &ups, INFINITE), 0.0);
     }
 
     #[test]

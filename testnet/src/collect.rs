@@ -8,13 +8,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
 use crate::{
-    export,
+    export, input,
     live::figures::{self, Member},
     outcome::{CaseOutcome, Outcome, Run, VERSION},
     runner::judge::judge,
@@ -125,7 +126,7 @@ pub fn read(
     files.sort();
     let mut logs = Logs::new(scenario, case);
     for path in &files {
-        let text = fs::read(path).map_err(|source| CollectError::Read {
+        let text = input::read(path, input::OUTPUT_MOST).map_err(|source| CollectError::Read {
             path: path.clone(),
             source,
         })?;
@@ -156,13 +157,19 @@ fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), CollectError> {
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
         let ending = entry.extension().and_then(|ending| ending.to_str());
-        // Beside a node's output a runner keeps much else of it.
-        if entry.is_dir() || matches!(ending, Some("stdout" | "log" | "jsonl" | "json" | "txt")) {
+        // Beside a node's output a runner keeps much else of it, pipes and sockets among it.
+        if entry.is_dir()
+            || entry.is_file()
+                && matches!(ending, Some("stdout" | "log" | "jsonl" | "json" | "txt"))
+        {
             list(&entry, files)?;
         }
     }
     Ok(())
 }
+
+/// What a download may have taken, in seconds: a microsecond to thirty years.
+const POSSIBLE: RangeInclusive<f64> = 1e-6..=1e9;
 
 /// A node's class, by its name in the export, and its number.
 type Name = (String, usize);
@@ -297,6 +304,13 @@ impl Logs {
                 self.complain(path, number, "which node wrote it is not said");
                 continue;
             };
+            if let Line::Got { seconds, .. } = parsed
+                && !POSSIBLE.contains(&seconds)
+            {
+                let why = format!("no download takes {seconds:e} s");
+                self.complain(path, number, &why);
+                continue;
+            }
             self.hear(path, &writer)?;
             self.understood += 1;
             looked |= matches!(parsed, Line::Peer { .. });
@@ -440,12 +454,23 @@ impl Logs {
                 .values()
                 .flat_map(|node| node.lookups.iter().copied())
                 .collect();
-            if !lookups.is_empty() {
+            // What is not heard of is no success: the plan says how many there are. Of a seeker that
+            // wrote nothing it is not known that it looked for anything at all.
+            let silent = self.silent().iter().any(|name| name.starts_with("seeker-"));
+            if !lookups.is_empty() && !silent {
+                let of = self.planned_lookups(dht.lookups as usize);
                 run.figures
-                    .insert("success".into(), share(&lookups, lookups.len()));
+                    .insert("success".into(), share(&lookups, of.max(lookups.len())));
             }
         }
         run
+    }
+
+    /// How many lookups an export of the case makes: as many for each seeker.
+    fn planned_lookups(&self, lookups: usize) -> usize {
+        let seekers = self.groups.iter().find(|(group, _)| group == "seeker");
+        let seekers = seekers.map_or(1, |(_, count)| (*count).max(1));
+        lookups.div_ceil(seekers) * seekers
     }
 
     /// The members that the plan has, with what is known of each. Those of whom nothing is known
@@ -489,7 +514,36 @@ pub fn nothing_from(silent: &[String]) -> String {
     format!("{} {nodes} wrote nothing: {named}{more}.", silent.len())
 }
 
-fn outcome(scenario: &Scenario, case: &Case, run: Run, silent: &[String]) -> Outcome {
+/// Nothing beats the bound but bursts, which the programs' limits allow: from here on it is no burst.
+const BURST: f64 = 0.9;
+
+/// What is to be said of a run that was faster than its bound. If it was so by more than a burst, its
+/// figures are of another scenario, or of rates that nobody held, and none is kept.
+fn too_fast(run: &mut Run) -> Option<String> {
+    let ratio = *run.figures.get("ratio")?;
+    if ratio >= 1.0 {
+        return None;
+    }
+    if ratio >= BURST {
+        return Some(format!(
+            "`ratio` is {ratio:.3}: programs hold their rates on average, and a burst at the start \
+             is faster than the bound allows."
+        ));
+    }
+    let of_rates = |name: &str| {
+        let stem = name.split('.').next().unwrap_or(name);
+        matches!(stem, "ratio" | "mean_ratio" | "utilisation")
+    };
+    run.figures.retain(|name, _| !of_rates(name));
+    Some(format!(
+        "`ratio` and `utilisation` are left out: the nodes say that they took {ratio:.1e} of the \
+         time of the bound, which the scenario's rates do not allow. Were the rates held, and are \
+         these logs of this scenario?"
+    ))
+}
+
+fn outcome(scenario: &Scenario, case: &Case, mut run: Run, silent: &[String]) -> Outcome {
+    let fast = too_fast(&mut run);
     let cases = vec![CaseOutcome {
         settings: case.settings.clone(),
         runs: vec![run],
@@ -507,6 +561,7 @@ fn outcome(scenario: &Scenario, case: &Case, run: Run, silent: &[String]) -> Out
     if !silent.is_empty() {
         notes.push(nothing_from(silent));
     }
+    notes.extend(fast);
     notes.extend(judged.notes);
     Outcome {
         scenario: scenario.name.clone(),

@@ -48,6 +48,14 @@ pub fn bytes(count: u64) -> String {
     format!("{} {}", digits.trim_end_matches(".0"), UNITS[unit])
 }
 
+/// `1 run was not made`, `3 runs were not made`.
+pub fn runs_not_made(left: usize) -> String {
+    match left {
+        1 => "1 run was not made".into(),
+        _ => format!("{left} runs were not made"),
+    }
+}
+
 /// A rate to read: `4 MiB/s`.
 pub fn rate(bytes_per_second: u64) -> String {
     format!("{}/s", bytes(bytes_per_second))

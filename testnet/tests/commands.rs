@@ -5,6 +5,8 @@ use std::{
     path::Path,
     process::{Command, Output},
 };
+#[cfg(unix)]
+use std::{process::Stdio, thread, time::Duration};
 
 use serde_json::Value;
 
@@ -230,7 +232,113 @@ fn a_run_says_its_points_and_its_gates_and_can_be_replayed() {
         said.contains("differs: class.peer.count = 4, seed 1"),
         "{said}"
     );
-    assert!(said.contains("not identical: 1 of 2 runs"), "{said}");
+    let missing = "differs: class.peer.count = 2, seed 2: the report has no such run";
+    assert!(said.contains(missing), "{said}");
+    assert!(said.contains("not identical: 1 of 4 runs"), "{said}");
+}
+
+#[test]
+fn a_report_that_was_made_better_is_not_identical() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("mine.toml"), SWARM).unwrap();
+    let run = testnet(folder.path(), &["run", "mine.toml", "--report", "out"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let saved = folder.path().join("out/outcome.json");
+    let whole: Value = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
+    let replayed = |change: &dyn Fn(&mut Value), part: &str| {
+        let mut forged = whole.clone();
+        change(&mut forged);
+        fs::write(&saved, forged.to_string()).unwrap();
+        let again = testnet(folder.path(), &["replay", "out"]);
+        assert_eq!(again.status.code(), Some(5), "{}", stdout(&again));
+        assert!(stdout(&again).contains(part), "{}", stdout(&again));
+    };
+    let lost: &dyn Fn(&mut Value) = &|report| {
+        report["cases"][0]["runs"].as_array_mut().unwrap().pop();
+    };
+    replayed(lost, "not identical: 3 of 4 runs");
+    let praised: &dyn Fn(&mut Value) = &|report| {
+        report["verdicts"][0]["verdict"] = "goal".into();
+        report["verdicts"][0]["figure"] = 1.0.into();
+    };
+    replayed(
+        praised,
+        "gate ratio at most 3: goal with 1 then, pass with ",
+    );
+    let easier: &dyn Fn(&mut Value) = &|report| {
+        report["verdicts"].as_array_mut().unwrap().pop();
+    };
+    replayed(
+        easier,
+        "not identical: 4 of 4 runs, and the verdict of a gate differs",
+    );
+    let twice: &dyn Fn(&mut Value) = &|report| {
+        let runs = report["cases"][0]["runs"].as_array_mut().unwrap();
+        runs.push(runs[0].clone());
+    };
+    replayed(twice, "the report has it twice");
+    let judged: &dyn Fn(&mut Value) = &|report| {
+        lost(report);
+        report["left"] = 1.into();
+    };
+    replayed(judged, "the verdicts of 2 gates differ");
+}
+
+/// Threads that wait for a core hold up all others at every window.
+#[test]
+fn more_threads_than_cores_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("few.toml"), SWARM).unwrap();
+    let run = |threads: &str| {
+        let line = [
+            "run",
+            "few.toml",
+            "--json",
+            "--seeds",
+            "1",
+            "--threads",
+            threads,
+        ];
+        testnet(folder.path(), &line)
+    };
+    let (one, many) = (run("1"), run("1024"));
+    assert!(many.status.success(), "{}", stderr(&many));
+    assert!(
+        stderr(&many).contains("--threads 1024: there are"),
+        "{}",
+        stderr(&many)
+    );
+    assert!(!stderr(&one).contains("--threads"), "{}", stderr(&one));
+    assert_eq!(lines(&one)[0]["trace"], lines(&many)[0]["trace"]);
+}
+
+/// While tables are filled nobody looks for signals, and nothing is lost yet.
+#[cfg(unix)]
+#[test]
+fn one_signal_ends_what_has_no_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_testnet"))
+        .args(["run", "dht-scale", "--set", "nodes=50000"])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let pid = run.id().to_string();
+    let killed = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(killed.unwrap().success());
+    let mut ended = None;
+    for _ in 0..100 {
+        ended = run.try_wait().unwrap();
+        if ended.is_some() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    if ended.is_none() {
+        run.kill().unwrap();
+    }
+    assert_eq!(ended.and_then(|status| status.code()), Some(7));
 }
 
 #[test]
@@ -296,6 +404,107 @@ fn an_export_replaces_exports_and_nothing_else() {
     for _ in 0..2 {
         let written = testnet(folder.path(), &line);
         assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    }
+}
+
+#[test]
+fn a_report_replaces_its_own_and_no_changed_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["mine.toml", "other.toml"] {
+        fs::write(folder.path().join(name), SWARM).unwrap();
+    }
+    let run = |name: &str, set: &str| {
+        let line = ["run", name, "--set", set, "--seeds", "1", "--report", "out"];
+        testnet(folder.path(), &line)
+    };
+    for set in ["peer.count=2", "peer.count=4"] {
+        let output = run("mine.toml", set);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let refused = |name: &str, part: &str| {
+        let output = run(name, "peer.count=2");
+        assert_eq!(output.status.code(), Some(8), "{}", stderr(&output));
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+        assert!(output.stdout.is_empty(), "before anything is run");
+    };
+    refused("other.toml", "out holds the report of mine");
+    let copy = folder.path().join("out/scenario.toml");
+    let edited = fs::read_to_string(&copy).unwrap().replace("20ms", "30ms");
+    fs::write(&copy, &edited).unwrap();
+    refused("mine.toml", "was changed since a report wrote it");
+    assert_eq!(fs::read_to_string(&copy).unwrap(), edited);
+    let again = testnet(folder.path(), &["replay", "out"]);
+    assert_eq!(again.status.code(), Some(5), "{}", stderr(&again));
+}
+
+#[test]
+fn a_title_does_not_act_on_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = "title = \"red \\u001b[31m \\u009b \\u202e end\"\n";
+    let text = SWARM.lines().filter(|line| !line.starts_with("title"));
+    let text: String = text.map(|line| format!("{line}\n")).collect();
+    fs::write(folder.path().join("mine.toml"), format!("{bad}{text}")).unwrap();
+    let run = testnet(folder.path(), &["run", "mine.toml"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    assert!(
+        stdout(&run).contains("red \\u001b[31m \\u009b \\u202e end"),
+        "{}",
+        stdout(&run)
+    );
+    let acts = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+    assert!(!stdout(&run).contains(acts) && !stderr(&run).contains(acts));
+
+    let log = "{\"testnet\":\"\\u001b[2J\",\"class\":\"seed\",\"index\":0,\"seed\":1}\n";
+    fs::write(folder.path().join("a.log"), log).unwrap();
+    let line = ["collect", "mine.toml", "--from", "a.log"];
+    let collected = testnet(folder.path(), &line);
+    assert_eq!(collected.status.code(), Some(2));
+    let error = stderr(&collected);
+    assert!(
+        error.contains("\\u001b[2J") && !error.contains(acts),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_has_no_end_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("mine.toml"), SWARM).unwrap();
+    let made = Command::new("mkfifo")
+        .arg(folder.path().join("x.log"))
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: no mkfifo here");
+        return;
+    }
+    for (line, code, part) in [
+        (vec!["run", "./x.log"], 2, "is no regular file"),
+        (vec!["run", "/dev/zero"], 2, "is no regular file"),
+        (vec!["replay", "x.log"], 2, "is no regular file"),
+        (
+            vec!["collect", "mine.toml", "--from", "x.log"],
+            1,
+            "is no regular file",
+        ),
+        (
+            vec!["collect", "mine.toml", "--from", "."],
+            1,
+            "no line of a node in 0 files",
+        ),
+    ] {
+        let output = testnet(folder.path(), &line);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{line:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(part),
+            "{line:?}: {}",
+            stderr(&output)
+        );
     }
 }
 

@@ -321,6 +321,34 @@ fn a_newcomer_is_three_times_as_likely() {
 }
 
 #[test]
+fn who_ever_gave_us_something_is_three_times_as_likely_to_a_leecher() {
+    let start = Instant::now();
+    let now = start + ROUND * 30;
+    let givers = (1..=4).map(|key| giver(key, 10.0, now));
+    let mut peers: Vec<_> = givers.chain((5..=8).map(|key| peer(key, start))).collect();
+    for peer in &mut peers[..4] {
+        peer.last_received = Some(now);
+    }
+    // Too long ago for a regular slot.
+    (peers[7].received, peers[7].last_received) = (1, Some(start));
+    let wins = |mode| {
+        let mut rng = rng(7);
+        let won = (0..2_000).filter(|_| {
+            let mut choker = Choker::new(config(), start + SECOND);
+            choker.decide(now, mode, &peers, &mut rng);
+            choker.optimistic() == [PeerKey(8)]
+        });
+        won.count()
+    };
+    // Three tickets of six.
+    let partner = wins(Mode::Leech);
+    assert!((900..1_100).contains(&partner), "{partner}");
+    // A seed owes nobody.
+    let anybody = wins(Mode::Seed);
+    assert!(anybody < 700, "{anybody}");
+}
+
+#[test]
 fn the_optimistic_slot_moves_every_third_round() {
     for mode in [Mode::Leech, Mode::Seed] {
         let mut scene = Scene::new(|at| (1..=20).map(|key| peer(key, at)).collect());

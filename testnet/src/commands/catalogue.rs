@@ -7,7 +7,7 @@ use mainswarm_testnet::scenario::{Choice, Engine, Scenario, catalogue, parse, re
 
 use super::{
     table::Table,
-    terminal::{USAGE, fail, print_line},
+    terminal::{USAGE, fail, load, print_line, print_raw},
 };
 
 #[derive(Debug, Args)]
@@ -102,8 +102,8 @@ fn object(scenario: &Scenario) -> serde_json::Value {
 }
 
 pub(crate) fn show(args: &ShowArgs) -> ExitCode {
-    match catalogue::load(&args.scenario) {
-        Ok(source) => done(print_line(source.text.trim_end())),
+    match load(&args.scenario) {
+        Ok(source) => done(print_raw(source.text.trim_end())),
         Err(error) => fail(&error, USAGE),
     }
 }

@@ -12,7 +12,7 @@ use mainswarm_testnet::{
 
 use super::{
     run::{Done, json, text, write_report},
-    terminal::{DISK, USAGE, fail, print_line},
+    terminal::{DISK, USAGE, fail, load, print_line, say},
 };
 
 #[derive(Debug, Args)]
@@ -25,6 +25,9 @@ pub(crate) struct ExportArgs {
     /// Where the files go
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Replace files there even if they were changed or are not an export's
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -78,7 +81,7 @@ struct Which {
 
 impl Which {
     fn read(&self) -> Result<(catalogue::Source, Scenario), ExitCode> {
-        let source = catalogue::load(&self.scenario).map_err(|error| fail(&error, USAGE))?;
+        let source = load(&self.scenario).map_err(|error| fail(&error, USAGE))?;
         let choice = Choice {
             quick: self.quick,
             set: self.set.clone(),
@@ -95,7 +98,7 @@ pub(crate) fn export(args: &ExportArgs) -> ExitCode {
         Ok((_, scenario)) => scenario,
         Err(code) => return code,
     };
-    match export::write(&scenario, args.to, &args.output) {
+    match export::write(&scenario, args.to, &args.output, args.force) {
         Ok(files) => {
             let printed = files
                 .iter()
@@ -106,10 +109,8 @@ pub(crate) fn export(args: &ExportArgs) -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-        Err(error @ (export::ExportError::Write { .. } | export::ExportError::Foreign(_))) => {
-            fail(&error, DISK)
-        }
-        Err(error) => fail(&error, USAGE),
+        Err(error @ export::ExportError::Unsupported { .. }) => fail(&error, USAGE),
+        Err(error) => fail(&error, DISK),
     }
 }
 
@@ -131,10 +132,13 @@ pub(crate) fn collect(args: &CollectArgs) -> ExitCode {
     };
     collected.outcome.replay = args.command();
     if !collected.silent.is_empty() {
-        eprintln!("testnet: {}", collect::nothing_from(&collected.silent));
+        say(&format!(
+            "testnet: {}",
+            collect::nothing_from(&collected.silent)
+        ));
     }
     for line in &collected.bad_lines {
-        eprintln!("testnet: skipped {line}");
+        say(&format!("testnet: skipped {line}"));
     }
     let index = args.case.saturating_sub(1);
     scenario.cases = scenario.cases.into_iter().skip(index).take(1).collect();

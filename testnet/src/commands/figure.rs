@@ -8,12 +8,13 @@ use mainswarm_testnet::{
     outcome::{CaseOutcome, Outcome},
     report,
     scenario::{Architecture, Engine, Plan, SwarmPlan, catalogue},
+    units,
 };
 
 use super::{
     run::{BatchArgs, Done, Lines, cost, gate_lines, gates, keep_scenario},
     table::{Table, number, spread},
-    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, USAGE, fail, print_line},
+    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, USAGE, fail, print_line, say},
 };
 
 #[derive(Debug, Args)]
@@ -104,7 +105,7 @@ pub(crate) fn figure(args: &FigureArgs) -> ExitCode {
             }
         }
         match args.batch.json {
-            true => eprintln!("figure: {}", page.display()),
+            true => say(&format!("figure: {}", page.display())),
             false => {
                 print_line(&format!("figure: {}", page.display()));
             }
@@ -124,7 +125,7 @@ fn text(done: &Done) -> String {
         "{}Distribution time in units of F/u, engine {}: equations and what was measured\n\n{}\n{}\n",
         match outcome.left {
             0 => String::new(),
-            left => format!("INCOMPLETE: {left} runs were not made\n\n"),
+            left => format!("INCOMPLETE: {}\n\n", units::runs_not_made(left)),
         },
         outcome.engine,
         points(done),

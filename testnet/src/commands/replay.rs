@@ -1,22 +1,23 @@
 //! `testnet replay`: does the same come out again?
 
 use std::{
-    fs,
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Args, Parser};
 use mainswarm_testnet::{
-    outcome::{CaseOutcome, Outcome, Run},
+    input::{self, OUTPUT_MOST, SCENARIO_MOST},
+    outcome::{CaseOutcome, Outcome, Run, Verdict},
     runner::{replay::words, shown},
-    scenario::catalogue::{self, Source},
+    scenario::catalogue::Source,
 };
 
 use super::{
     figure::FIGURE_SCENARIO,
     run::{Lines, RunArgs, SCENARIO_FILE},
-    terminal::{DIFFERS, GATE_FAILED, INTERRUPTED, USAGE, fail, print_line},
+    terminal::{DIFFERS, GATE_FAILED, INTERRUPTED, USAGE, fail, load, print_line, say},
 };
 use crate::{Cli, Command};
 
@@ -28,7 +29,7 @@ pub(crate) struct ReplayArgs {
     /// Threads [default: one for each core]; they change no result
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     threads: Option<u64>,
-    /// One JSON object a line: each run with both traces
+    /// One JSON object a line: each run with both traces, then each gate with both verdicts
     #[arg(long)]
     json: bool,
 }
@@ -57,35 +58,51 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
     let Count {
         same,
         differ,
+        verdicts,
         failed,
     } = count;
+    let identical = differ == 0 && verdicts == 0;
     if !args.json {
-        let verdict = match differ {
-            0 => "identical",
-            _ => "not identical",
+        let word = match identical {
+            true => "identical",
+            false => "not identical",
         };
-        print_line(&format!("{verdict}: {same} of {} runs", same + differ));
+        let gates = match verdicts {
+            0 => String::new(),
+            1 => ", and the verdict of a gate differs".into(),
+            _ => format!(", and the verdicts of {verdicts} gates differ"),
+        };
+        print_line(&format!("{word}: {same} of {} runs{gates}", same + differ));
     }
-    match differ {
-        0 if !failed => ExitCode::SUCCESS,
+    match identical {
+        true if !failed => ExitCode::SUCCESS,
         // The runs that failed then fail again: that is the same, and no success.
-        0 => ExitCode::from(GATE_FAILED),
-        _ => ExitCode::from(DIFFERS),
+        true => ExitCode::from(GATE_FAILED),
+        false => ExitCode::from(DIFFERS),
     }
 }
 
-/// How many runs came out the same, and whether some gave nothing.
+/// How many runs came out the same, how many verdicts did not, and whether some runs gave nothing.
 #[derive(Debug, Default)]
 struct Count {
     same: usize,
     differ: usize,
+    verdicts: usize,
     failed: bool,
 }
 
 impl Count {
-    /// Holds each run against the one before, and prints what differs, or all as JSON; `false` if
-    /// nobody reads.
+    /// Holds a report against what came out again, and prints what differs, or all as JSON; `false`
+    /// if nobody reads.
     fn compare(&mut self, before: &Outcome, again: &Outcome, json: bool) -> bool {
+        self.runs(before, again, json)
+            && self.missing(before, again, json)
+            && self.gates(before, again, json)
+    }
+
+    /// Each run that the report has.
+    fn runs(&mut self, before: &Outcome, again: &Outcome, json: bool) -> bool {
+        let mut seen = Vec::new();
         for (case, run) in before
             .cases
             .iter()
@@ -94,7 +111,10 @@ impl Count {
             let trace = run.cost.trace.as_str();
             let after = trace_of(again, case, run.seed);
             let figures = figures_differ(again, case, run);
-            let equal = after == Some(trace) && figures.is_none();
+            // Said twice, a run would count twice.
+            let twice = seen.contains(&(&case.settings, run.seed));
+            seen.push((&case.settings, run.seed));
+            let equal = after == Some(trace) && figures.is_none() && !twice;
             *if equal {
                 &mut self.same
             } else {
@@ -113,6 +133,8 @@ impl Count {
                 .to_string()
             } else if equal {
                 continue;
+            } else if twice {
+                format!("differs: {settings}, seed {seed}: the report has it twice")
             } else if let (true, Some(figure)) = (after == Some(trace), figures) {
                 format!("differs: {settings}, seed {seed}: {figure}, and the trace is the same")
             } else {
@@ -125,11 +147,109 @@ impl Count {
         }
         true
     }
+
+    /// Runs that the report should have as well; of an interrupted batch as many may lack as it says.
+    fn missing(&mut self, before: &Outcome, again: &Outcome, json: bool) -> bool {
+        let runs = again.cases.iter().flat_map(|case| {
+            let runs = case.runs.iter();
+            runs.map(move |run| (case, run))
+        });
+        let lacks = |(case, run): &(&CaseOutcome, &Run)| trace_of(before, case, run.seed).is_none();
+        let missing: Vec<(&CaseOutcome, &Run)> = runs.filter(lacks).collect();
+        if missing.len() <= before.left {
+            return true;
+        }
+        self.differ += missing.len();
+        missing.into_iter().all(|(case, run)| {
+            let (settings, seed, trace) = (shown(&case.settings), run.seed, &run.cost.trace);
+            print_line(&match json {
+                true => serde_json::json!({
+                    "scenario": before.scenario,
+                    "case": settings,
+                    "seed": seed,
+                    "before": null,
+                    "after": trace,
+                    "identical": false,
+                })
+                .to_string(),
+                false => format!("differs: {settings}, seed {seed}: the report has no such run"),
+            })
+        })
+    }
+
+    /// What was said of each gate, but for those about the machine.
+    fn gates(&mut self, before: &Outcome, again: &Outcome, json: bool) -> bool {
+        let of = |outcome: &Outcome| -> Vec<Verdict> {
+            let about = |verdict: &&Verdict| {
+                let figure = verdict.gate.split(' ').next().unwrap_or_default();
+                !MACHINE.contains(&figure)
+            };
+            outcome.verdicts.iter().filter(about).cloned().collect()
+        };
+        let (then, again) = (of(before), of(again));
+        for at in 0..then.len().max(again.len()) {
+            let (then, again) = (then.get(at), again.get(at));
+            let equal = match (then, again) {
+                // An interrupted batch judges nothing.
+                (Some(then), Some(again)) if before.left > 0 => {
+                    then.gate == again.gate && then.verdict == "not run"
+                }
+                (Some(then), Some(again)) => same_verdict(then, again),
+                _ => false,
+            };
+            self.verdicts += usize::from(!equal);
+            let said = |verdict: Option<&Verdict>| match verdict {
+                Some(Verdict {
+                    verdict, figure, ..
+                }) => match figure {
+                    Some(figure) => format!("{verdict} with {figure}"),
+                    None => verdict.clone(),
+                },
+                None => "no such gate".into(),
+            };
+            let gate = then.or(again).map_or("", |verdict| verdict.gate.as_str());
+            let line = match json {
+                true => serde_json::json!({
+                    "scenario": before.scenario,
+                    "gate": gate,
+                    "before": then.map(|verdict| &verdict.verdict),
+                    "after": again.map(|verdict| &verdict.verdict),
+                    "identical": equal,
+                })
+                .to_string(),
+                false if equal => continue,
+                false => format!(
+                    "differs: gate {gate}: {} then, {} again",
+                    said(then),
+                    said(again)
+                ),
+            };
+            if !print_line(&line) {
+                return false;
+            }
+        }
+        true
+    }
 }
+
+fn same_verdict(a: &Verdict, b: &Verdict) -> bool {
+    let same = |a: Option<f64>, b: Option<f64>| match (a, b) {
+        (Some(a), Some(b)) => alike(a, b),
+        (a, b) => a == b,
+    };
+    // What is no number is not kept.
+    let kept = |value: Option<f64>| value.filter(|value| value.is_finite());
+    a.gate == b.gate
+        && a.verdict == b.verdict
+        && same(kept(a.figure), kept(b.figure))
+        && same(kept(a.goal), kept(b.goal))
+}
+
+/// Figures of the machine: they do not come again.
+const MACHINE: [&str; 3] = ["wall_seconds", "peak_memory_gib", "speed"];
 
 /// A figure that is another than the report says, the machine's own left out.
 fn figures_differ(outcome: &Outcome, case: &CaseOutcome, before: &Run) -> Option<String> {
-    const MACHINE: [&str; 3] = ["wall_seconds", "peak_memory_gib", "speed"];
     let mut cases = outcome.cases.iter();
     let same = cases.find(|other| other.settings == case.settings)?;
     let after = same.runs.iter().find(|run| run.seed == before.seed)?;
@@ -174,6 +294,11 @@ struct Saved {
     source: Source,
 }
 
+fn file_text(file: &Path, most: u64) -> io::Result<String> {
+    let bytes = input::read(file, most)?;
+    String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
 const ADVICE: &str =
     "name the folder that `testnet run --report` or `testnet figure --report` wrote";
 
@@ -192,7 +317,8 @@ fn read(report: &Path) -> Result<Vec<Saved>, String> {
         false => report.to_path_buf(),
     };
     let shown = file.display();
-    let text = fs::read_to_string(&file).map_err(|error| format!("{shown}: {error}; {ADVICE}"))?;
+    let text =
+        file_text(&file, OUTPUT_MOST).map_err(|error| format!("{shown}: {error}; {ADVICE}"))?;
     let is_figure = text.trim_start().starts_with('[');
     let outcomes: Vec<Outcome> = match is_figure {
         true => serde_json::from_str(&text),
@@ -223,20 +349,19 @@ fn read(report: &Path) -> Result<Vec<Saved>, String> {
             live = Some(format!("{why}; run it anew: {}", outcome.replay));
             continue;
         }
-        let source = match fs::read_to_string(&beside) {
+        let source = match file_text(&beside, SCENARIO_MOST) {
             Ok(text) => Source {
                 name: outcome.scenario.clone(),
                 file: beside.display().to_string(),
                 text,
             },
             Err(_) => {
-                let source =
-                    catalogue::load(command.scenario()).map_err(|error| error.to_string())?;
-                eprintln!(
+                let source = load(command.scenario())?;
+                say(&format!(
                     "testnet: no {} beside {shown}; the scenario is read from {}",
                     beside.file_name().unwrap_or_default().display(),
                     source.file
-                );
+                ));
                 source
             }
         };
@@ -249,7 +374,9 @@ fn read(report: &Path) -> Result<Vec<Saved>, String> {
     match live {
         Some(live) if all.is_empty() => Err(format!("{shown} is of a live run, and {live}")),
         Some(live) => {
-            eprintln!("testnet: the live runs of {shown} are left out: {live}");
+            say(&format!(
+                "testnet: the live runs of {shown} are left out: {live}"
+            ));
             Ok(all)
         }
         None if all.is_empty() => Err(format!("{shown} holds no run; {ADVICE}")),

@@ -19,16 +19,21 @@ use mainswarm_testnet::{
     scenario::{
         Case, Choice, Engine, Scenario,
         catalogue::{self, Source},
-        parse,
+        fits, machine_memory, parse,
     },
+    units,
 };
 
 use serde_json::Value;
+use sha1::{Digest, Sha1};
 
 use super::{
     progress::Shown,
     table::{Table, number, spread},
-    terminal::{DISK, GATE_FAILED, INTERRUPTED, NOT_JUDGED, STOPPING, USAGE, fail, print_line},
+    terminal::{
+        DISK, GATE_FAILED, HAS_RESULTS, INTERRUPTED, NOT_JUDGED, STOPPING, USAGE, fail, load,
+        print_line, say,
+    },
 };
 
 #[derive(Debug, Clone, Args)]
@@ -166,7 +171,7 @@ impl RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> ExitCode {
-    let source = match catalogue::load(&args.scenario) {
+    let source = match load(&args.scenario) {
         Ok(source) => source,
         Err(error) => return fail(&error, USAGE),
     };
@@ -179,6 +184,11 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     }
     if let Some(dir) = &args.batch.report
         && let Err(error) = report::prepare(dir, report::PAGE)
+    {
+        return fail(&error, DISK);
+    }
+    if let Some(dir) = &args.batch.report
+        && let Err(error) = may_replace(dir, &job.source)
     {
         return fail(&error, DISK);
     }
@@ -224,12 +234,21 @@ impl Job {
             }
             scenario.cases = vec![scenario.cases.swap_remove(case - 1)];
         }
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         let live = self.choice.engine == Engine::Live;
+        if let Some(memory) = machine_memory().filter(|_| !live) {
+            fits(
+                &source.file,
+                &source.text,
+                &self.choice,
+                &scenario.cases,
+                memory,
+            )
+            .map_err(|error| fail(&error, USAGE))?;
+        }
         let order = Order {
             engine: self.choice.engine,
             seeds: self.seed..self.seed + self.seeds.unwrap_or(scenario.seeds),
-            threads: self.threads.map_or(cores, |threads| threads as usize),
+            threads: self.threads(),
             command: replay::Command {
                 scenario: self.named(),
                 choice: self.choice.clone(),
@@ -241,6 +260,9 @@ impl Job {
                 false => Vec::new(),
             },
         };
+        if live {
+            HAS_RESULTS.store(true, Ordering::Relaxed);
+        }
         let shown = Shown::new(&scenario);
         let run_case: &runner::RunCase<'_> = &|case, seed, threads, watch| {
             let stopping = || STOPPING.load(Ordering::Relaxed);
@@ -261,6 +283,7 @@ impl Job {
             Ok(experiment::run(&case.plan, seed, threads, &watch))
         };
         let said = |number: usize, case: &Case, run: &Run| {
+            HAS_RESULTS.store(true, Ordering::Relaxed);
             let engine = order.engine.name();
             lines.take(number, || lines::of(&scenario.name, engine, case, run));
         };
@@ -269,12 +292,23 @@ impl Job {
         shown.clear();
         for failure in &finished.failures {
             let settings = runner::shown(&scenario.cases[failure.case].settings);
-            eprintln!(
+            say(&format!(
                 "testnet: seed {}, {settings}: {}; again: {}",
                 failure.seed, failure.why, failure.replay
-            );
+            ));
         }
         Ok(Done { scenario, finished })
+    }
+
+    /// No more than there are cores: a run goes at the pace of its slowest thread, and threads that
+    /// wait for a core are all slow.
+    fn threads(&self) -> usize {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let asked = self.threads.map_or(cores, |threads| threads as usize);
+        if asked > cores {
+            eprintln!("testnet: --threads {asked}: there are {cores} cores, so {cores} are used");
+        }
+        asked.min(cores)
     }
 
     /// How the live engine is set up, as typed.
@@ -357,9 +391,9 @@ impl Done {
         } else if !self.finished.holds() {
             ExitCode::from(GATE_FAILED)
         } else if self.finished.judged_nothing() {
-            eprintln!("testnet: no gate could be judged:");
+            say("testnet: no gate could be judged:");
             for note in &self.finished.outcome.notes {
-                eprintln!("  {note}");
+                say(&format!("  {note}"));
             }
             ExitCode::from(NOT_JUDGED)
         } else {
@@ -388,10 +422,11 @@ pub(super) fn write_report(
     dir: &Path,
     quiet: bool,
 ) -> Result<(), ExitCode> {
+    may_replace(dir, source).map_err(|error| fail(&error, DISK))?;
     let page = report::write(outcome, dir).map_err(|error| fail(&error, DISK))?;
     keep_scenario(&dir.join(SCENARIO_FILE), source)?;
     match quiet {
-        true => eprintln!("report: {}", page.display()),
+        true => say(&format!("report: {}", page.display())),
         false => {
             print_line(&format!("\nreport: {}", page.display()));
         }
@@ -410,18 +445,65 @@ pub(super) fn keep_scenario(file: &Path, source: &Source) -> Result<(), ExitCode
     })
 }
 
-/// A copy begins with a line that says so; a file that does not is somebody's own.
+/// What a copy of a scenario begins with, before the digest of its other lines.
+const COPY: &str = "# Copied beside its report, so that it can be replayed; sha1 of the rest: ";
+
+/// A copy begins with a line that says so; a file that does not, or that was changed since, is
+/// somebody's own.
 fn write_scenario(file: &Path, text: &str) -> io::Result<()> {
-    const COPY: &str = "# Copied beside its report, so that it can be replayed.\n";
-    match fs::read_to_string(file) {
-        Ok(old) if !old.starts_with(COPY) && old != text => {
-            return Err(io::Error::other("is there already and no report wrote it"));
-        }
-        Ok(old) if old == text => return Ok(()),
-        _ => {}
+    if fs::read_to_string(file).is_ok_and(|old| old == text) {
+        return Ok(());
     }
-    let text = text.strip_prefix(COPY).unwrap_or(text);
-    fs::write(file, format!("{COPY}{text}"))
+    is_replaceable(file)?;
+    let rest = copied(text).map_or(text, |(_, rest)| rest);
+    fs::write(file, format!("{COPY}{}\n{rest}", digest(rest)))
+}
+
+/// An error if a file is there that is no copy as a report wrote it.
+fn is_replaceable(file: &Path) -> io::Result<()> {
+    let old = match fs::read_to_string(file) {
+        Ok(old) => old,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match copied(&old) {
+        Some((said, rest)) if said == digest(rest) => Ok(()),
+        Some(_) => Err(io::Error::other(
+            "was changed since a report wrote it, and the changes would be lost",
+        )),
+        None => Err(io::Error::other("is there already and no report wrote it")),
+    }
+}
+
+/// The digest that a copy says and what it is of.
+fn copied(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix(COPY)?.split_once('\n')
+}
+
+fn digest(text: &str) -> String {
+    let digest = Sha1::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An error if a folder holds the report of another scenario, or a copy of this one that somebody
+/// has changed.
+fn may_replace(dir: &Path, source: &Source) -> Result<(), String> {
+    let file = dir.join(SCENARIO_FILE);
+    if fs::read_to_string(&file).is_ok_and(|old| old == source.text) {
+        return Ok(());
+    }
+    let text = fs::read_to_string(dir.join("outcome.json")).unwrap_or_default();
+    if let Ok(earlier) = serde_json::from_str::<Outcome>(&text)
+        && earlier.scenario != source.name
+    {
+        let dir = dir.display();
+        let other = earlier.scenario;
+        return Err(format!(
+            "{dir} holds the report of {other}, which would be lost; name another folder"
+        ));
+    }
+    is_replaceable(&file)
+        .map_err(|error| format!("{}: {error}; name another folder", file.display()))
 }
 
 /// Each run on a line, then each gate.
@@ -441,7 +523,7 @@ pub(super) fn text(done: &Done) -> String {
     let (scenario, outcome) = (&done.scenario, &done.finished.outcome);
     let mut out = format!("{}: {}\n\n", scenario.name, scenario.title);
     if outcome.left > 0 {
-        out += &format!("INCOMPLETE: {} runs were not made\n\n", outcome.left);
+        out += &format!("INCOMPLETE: {}\n\n", units::runs_not_made(outcome.left));
     }
     out += &cases(scenario, outcome).to_string();
     if !outcome.verdicts.is_empty() {
@@ -541,7 +623,7 @@ pub(super) fn gates(outcome: &Outcome) -> Table {
 pub(super) fn cost(outcome: &Outcome) -> String {
     let runs = || outcome.cases.iter().flat_map(|case| &case.runs);
     let memory = runs().map(|run| run.cost.peak_memory).max().unwrap_or(0);
-    let memory = mainswarm_testnet::units::bytes(memory);
+    let memory = units::bytes(memory);
     let wall: f64 = runs().map(|run| run.cost.wall).sum();
     if outcome.engine != Engine::Sim.name() {
         return format!("{wall:.0} s of runs, peak memory {memory}\n");

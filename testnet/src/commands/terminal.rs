@@ -2,12 +2,20 @@
 
 use std::{
     io::{self, Write},
+    path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use mainswarm::session::SessionError;
-use mainswarm_testnet::{interrupt::interrupted, live::LiveError};
+use mainswarm_testnet::{
+    input,
+    interrupt::interrupted,
+    live::LiveError,
+    printable,
+    scenario::catalogue::{self, Source},
+};
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -46,14 +54,39 @@ pub(crate) fn session_exit(error: &SessionError) -> u8 {
 }
 
 pub(crate) fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    eprintln!("testnet: {error}");
+    say(&format!("testnet: {error}"));
     ExitCode::from(code)
 }
 
-/// Whether somebody still reads: `testnet up | head -1` must not panic.
+/// On stderr, without what would act on a terminal: titles and names are other people's.
+pub(crate) fn say(text: &str) {
+    eprintln!("{}", printable::escaped(text));
+}
+
+/// Whether somebody still reads: `testnet up | head -1` must not panic. As [`say`] does it.
 pub(crate) fn print_line(line: &str) -> bool {
+    print_raw(&printable::escaped(line))
+}
+
+/// As it is: a file's own text, to be kept in a file again.
+pub(crate) fn print_raw(line: &str) -> bool {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+}
+
+/// A scenario by name, number or path; a path must be that of a regular file.
+pub(crate) fn load(wanted: &str) -> Result<Source, String> {
+    let path = Path::new(wanted);
+    let built_in = catalogue::BUILT_IN.iter().any(|(name, _)| *name == wanted);
+    if !built_in
+        && path.exists()
+        && let Err(error) = input::check(path, input::SCENARIO_MOST)
+    {
+        return Err(format!(
+            "{wanted}: {error}; name a scenario of `testnet list`, or a file that can be read"
+        ));
+    }
+    catalogue::load(wanted).map_err(|error| error.to_string())
 }
 
 /// The outcome, or `None` if Ctrl-C or a request to end came first.
@@ -67,9 +100,17 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Opti
 /// Set by the first Ctrl-C: no further run is begun.
 pub(crate) static STOPPING: AtomicBool = AtomicBool::new(false);
 
+/// Set once there is something that must not be lost: a run that was made, or namespaces and folders
+/// that would stay behind.
+pub(crate) static HAS_RESULTS: AtomicBool = AtomicBool::new(false);
+
+/// How long work that has nothing to lose may take to notice that it is to end.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Work off the runtime's threads, until it ends or is interrupted. After the first Ctrl-C it is
-/// waited for, because it writes down what it has and removes what it made (namespaces, folders); a
-/// second one ends it at once.
+/// waited for, because it writes down what it has and removes what it made; a second one ends it at
+/// once. What has nothing yet is not waited for long: it may be filling tables, and does not look up
+/// from that.
 pub(crate) async fn in_background(work: impl FnOnce() -> ExitCode + Send + 'static) -> ExitCode {
     let mut work = tokio::task::spawn_blocking(work);
     let done = unless_interrupted(&mut work).await;
@@ -78,10 +119,21 @@ pub(crate) async fn in_background(work: impl FnOnce() -> ExitCode + Send + 'stat
         None => {
             STOPPING.store(true, Ordering::Relaxed);
             eprintln!("stopping; Ctrl-C again ends at once");
-            unless_interrupted(&mut work).await;
+            tokio::select! {
+                _ = unless_interrupted(&mut work) => {}
+                () = nothing_to_lose() => {}
+            }
             eprintln!("testnet: interrupted");
             return ExitCode::from(INTERRUPTED);
         }
     };
     ended.unwrap_or(ExitCode::FAILURE)
+}
+
+/// Ends after a while, unless there is something to wait for.
+async fn nothing_to_lose() {
+    tokio::time::sleep(GRACE).await;
+    if HAS_RESULTS.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }

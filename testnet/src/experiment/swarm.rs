@@ -88,7 +88,7 @@ pub fn run(plan: &Plan, seed: u64, threads: usize, watch: &dyn Fn(Progress)) -> 
     run.figures = Findings {
         plan,
         swarm,
-        bounds: stage.bounds,
+        bounds: trial.bounds,
         trial: &trial,
         control: control.as_ref(),
     }
@@ -155,13 +155,16 @@ const WATCH: Duration = Duration::from_millis(100);
 /// The figures of a swarm. Times count from each peer's own joining. Where one of those that a time
 /// is about stayed and never finished there is no time, nor a ratio, so that gates on them fail:
 /// the time it had until the run ended would only be too good. Where nobody wants the file nobody
-/// waits: times are 0 and ratios 1.
+/// waits: times are 0 and ratios 1. Who left without everything had none to compare with others'.
 pub const FIGURES: &[(&str, &str)] = &[
-    ("seconds", "last compliant peer's time, seconds"),
-    ("mean_seconds", "mean time of compliant peers, seconds"),
+    (
+        "seconds",
+        "last compliant peer's time, seconds; who left without everything has none",
+    ),
+    ("mean_seconds", "mean time of the same, seconds"),
     (
         "lb_seconds",
-        "least time for the last of all who want the file, free riders too, with pieces, seconds",
+        "least time for the last of all who got the file or stayed for it, free riders too, with pieces, seconds",
     ),
     (
         "bound_seconds",
@@ -170,8 +173,8 @@ pub const FIGURES: &[(&str, &str)] = &[
     (
         "ratio",
         "last completion of all who want the file, free riders too, since the first joined, over \
-         lb_seconds, which no schedule can beat; none, and a gate on it fails, if somebody has not \
-         got the file",
+         lb_seconds, which no schedule can beat; none, and a gate on it fails, if somebody stayed \
+         and has not got the file",
     ),
     (
         "mean_ratio",

@@ -16,6 +16,8 @@ use std::{
     str::FromStr,
 };
 
+use sha1::{Digest, Sha1};
+
 use crate::scenario::{Case, Scenario};
 
 /// Which runner.
@@ -62,8 +64,17 @@ pub enum ExportError {
         remedy: String,
     },
     /// A file of that name is there and no export wrote it.
-    #[error("{} is not of an export and would be lost; choose an empty folder with -o", .0.display())]
+    #[error(
+        "{} is not of an export and would be lost; choose an empty folder with -o, or replace it \
+         with --force", .0.display()
+    )]
     Foreign(PathBuf),
+    /// An export wrote the file, and it is not as it was.
+    #[error(
+        "{} was changed since it was exported, and the changes would be lost; choose another \
+         folder with -o, or replace it with --force", .0.display()
+    )]
+    Changed(PathBuf),
     /// A file could not be written.
     #[error("cannot write {path}: {source}; choose another folder with -o")]
     Write {
@@ -78,8 +89,14 @@ pub enum ExportError {
 const SEED: u64 = 1;
 
 /// Writes the files of every case below `out` and says which. A scenario of one case has its files
-/// there, one of several has a folder for each, by number.
-pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<PathBuf>, ExportError> {
+/// there, one of several has a folder for each, by number. Files that are there already are replaced
+/// if they are an export's as it wrote them, or by force.
+pub fn write(
+    scenario: &Scenario,
+    target: Target,
+    out: &Path,
+    force: bool,
+) -> Result<Vec<PathBuf>, ExportError> {
     let mut written = Vec::new();
     let several = scenario.cases.len() > 1;
     // A case that cannot be exported is found before anything is written.
@@ -97,12 +114,11 @@ pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<Path
         };
         all.push((folder, files));
     }
-    let mut theirs = all.iter().flat_map(|(folder, files)| {
-        let theirs = files.iter().map(|(name, text)| (folder.join(name), text));
-        theirs.filter(|(path, text)| is_foreign(path, text))
-    });
-    if let Some((path, _)) = theirs.next() {
-        return Err(ExportError::Foreign(path));
+    if !force {
+        for (folder, files) in &all {
+            let places = files.iter().map(|(name, _)| folder.join(name));
+            places.into_iter().try_for_each(may_replace)?;
+        }
     }
     for (folder, files) in all {
         let failed = |path: &Path| {
@@ -112,7 +128,7 @@ pub fn write(scenario: &Scenario, target: Target, out: &Path) -> Result<Vec<Path
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
         for (name, text) in files {
             let path = folder.join(name);
-            fs::write(&path, text).map_err(failed(&path))?;
+            fs::write(&path, marked(name, &text)).map_err(failed(&path))?;
             written.push(path);
         }
     }
@@ -136,15 +152,43 @@ pub(crate) fn groups(scenario: &Scenario, case: &Case) -> Vec<(String, usize)> {
     groups.map(|group| (group.name, group.count)).collect()
 }
 
-/// Whether a file is there that no export wrote: ours of one name begin alike.
-fn is_foreign(path: &Path, ours: &str) -> bool {
-    let Ok(there) = fs::read(path) else {
-        return path.exists();
+/// What stands in every exported file before the digest of its other lines.
+const MARK: &str = "Exported by mainswarm-testnet; sha1 of the other lines: ";
+
+/// A file's text with a line that tells it from files of other people and from changed ones.
+fn marked(name: &str, text: &str) -> String {
+    let mark = format!("{MARK}{}", script::data_hex(&Sha1::digest(text)));
+    // The graph's format has no comments that Shadow reads, but takes any key.
+    match text.split_once('\n') {
+        Some((first, rest)) if name.ends_with(".gml") => {
+            format!("{first}\n  comment \"{mark}\"\n{rest}")
+        }
+        _ => format!("{text}# {mark}\n"),
+    }
+}
+
+/// An error if a file is there that is not as an export wrote it.
+fn may_replace(path: PathBuf) -> Result<(), ExportError> {
+    if fs::symlink_metadata(&path).is_err() {
+        return Ok(());
+    }
+    // Reading what is no file might never end.
+    let is_file = fs::metadata(&path).is_ok_and(|there| there.is_file());
+    let there = match is_file.then(|| fs::read_to_string(&path)) {
+        Some(Ok(there)) => there,
+        _ => return Err(ExportError::Foreign(path)),
     };
-    let there = String::from_utf8_lossy(&there);
-    // The first line may hold a title, or what every script begins with; the second is the same in
-    // all that are of a kind.
-    there.lines().nth(1) != ours.lines().nth(1)
+    let (marks, others): (Vec<&str>, Vec<&str>) = there
+        .split_inclusive('\n')
+        .partition(|line| line.contains(MARK));
+    let [mark] = marks[..] else {
+        return Err(ExportError::Foreign(path));
+    };
+    let digest = script::data_hex(&Sha1::digest(others.concat()));
+    match mark.contains(&format!("{MARK}{digest}")) {
+        true => Ok(()),
+        false => Err(ExportError::Changed(path)),
+    }
 }
 
 /// A name of lower-case letters, digits and dashes.

@@ -137,10 +137,6 @@ fn about(scenario: &Scenario, case: &Case) -> Vec<String> {
     for (key, value) in &case.settings {
         about.push(format!("{key} = {value}"));
     }
-    // A line break would end the comment.
-    about
-        .iter_mut()
-        .for_each(|line| *line = line.replace(['\n', '\r'], " "));
     about
 }
 
@@ -580,7 +576,7 @@ fn content(name: &str, first: u64, len: u64, piece_len: u32) -> Result<Content, 
     })
 }
 
-fn data_hex(bytes: &[u8]) -> String {
+pub(super) fn data_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

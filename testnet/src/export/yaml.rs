@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::printable;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Yaml {
@@ -35,7 +37,8 @@ impl Yaml {
     pub(super) fn document(&self, comments: &[String]) -> String {
         let mut out = String::new();
         for comment in comments {
-            let _ = writeln!(out, "# {comment}");
+            // Whatever ends a line for some reader would end the comment.
+            let _ = writeln!(out, "# {}", printable::line(comment));
         }
         self.write(&mut out, 0);
         out
@@ -94,9 +97,9 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-/// JSON's quoting is YAML's, too.
+/// JSON's quoting is YAML's, too, but for what may not stand in YAML at all.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    printable::escaped(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
 /// Plain where that is safe: words that no reader takes for another type.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     experiment::swarm::strike_endless,
     outcome::{Bounds, Completion, Run},
-    scenario::{Architecture, Behaviour, Class, Plan, SwarmPlan},
+    scenario::{Architecture, Behaviour, Class, Demand, Plan, SwarmPlan},
     statistics::mean,
 };
 
@@ -28,6 +28,13 @@ pub(crate) struct Member {
     pub(crate) has: f64,
     /// Others cannot call it.
     pub(crate) behind_nat: bool,
+}
+
+impl Member {
+    /// It left without everything, so it took no time that could be compared with others'.
+    fn gave_up(&self) -> bool {
+        self.left.is_some() && self.took.is_none()
+    }
 }
 
 /// Fetches the file and plays by the rules.
@@ -134,7 +141,8 @@ impl Sheet<'_> {
     }
 
     fn times(&self, figures: &mut Figures) {
-        let times: Vec<f64> = self.compliant().map(|member| self.time(member)).collect();
+        let served = self.compliant().filter(|member| !member.gave_up());
+        let times: Vec<f64> = served.map(|member| self.time(member)).collect();
         set(figures, "seconds", times.iter().copied().reduce(f64::max));
         set(figures, "mean_seconds", mean(&times));
         let Some(Bounds { fluid, lb }) = self.bounds else {
@@ -144,20 +152,19 @@ impl Sheet<'_> {
         set(figures, "lb_seconds", Some(lb));
         if lb > 0.0 {
             set(figures, "mean_ratio", mean(&times).map(|mean| mean / lb));
-            // The bound is for all who want the file: it is none for those that stay if others
-            // leave without it.
-            let unserved = |member: &Member| member.left.is_some() && member.took.is_none();
-            if !self.fetching().any(unserved) {
-                let ratio = self.span(self.fetching()).map(|last| last / lb);
-                set(figures, "ratio", ratio);
-                set(figures, "ratio_all", ratio);
-            }
+            let served = self.fetching().filter(|member| !member.gave_up());
+            let ratio = self.span(served).map(|last| last / lb);
+            set(figures, "ratio", ratio);
+            set(figures, "ratio_all", ratio);
         }
     }
 
     fn classes(&self, figures: &mut Figures) {
         for (number, class) in self.plan.classes.iter().enumerate() {
-            let of_class = || self.fetching().filter(move |member| member.class == number);
+            let of_class = || {
+                let members = self.fetching().filter(|member| !member.gave_up());
+                members.filter(move |member| member.class == number)
+            };
             let times: Vec<f64> = of_class().map(|member| self.time(member)).collect();
             let name = &class.name;
             set(figures, &format!("seconds.{name}"), mean(&times));
@@ -169,7 +176,7 @@ impl Sheet<'_> {
             set(figures, &format!("complete.{name}"), done_share(of_class()));
         }
         let of = |riders: bool| {
-            let members = self.fetching();
+            let members = self.fetching().filter(|member| !member.gave_up());
             let kind = members.filter(|m| is_compliant(self.class(m)) != riders);
             mean(&kind.map(|member| self.time(member)).collect::<Vec<_>>())
         };
@@ -192,7 +199,7 @@ impl Sheet<'_> {
     }
 
     fn completion(&self, figures: &mut Figures) {
-        let stayed = |member: &&Member| member.took.is_some() || member.left.is_none();
+        let stayed = |member: &&Member| !member.gave_up();
         set(
             figures,
             "complete",
@@ -231,27 +238,17 @@ impl Sheet<'_> {
 
 /// What no network could do faster, if all came at once.
 fn bounds(plan: &Plan, swarm: &SwarmPlan, members: &[Member]) -> Option<Bounds> {
-    let (mut us, mut ups, mut dmin) = (0.0, Vec::new(), f64::INFINITY);
-    let (mut called, mut callers) = (0.0, 0);
+    let mut demand = Demand::new();
     for member in members {
         let class = &plan.classes[member.class];
         let up = offers(class, swarm.architecture);
         if class.complete {
-            us += up;
+            demand.add_server(up);
         } else if wants(class) {
-            ups.push(up);
-            match member.behind_nat {
-                true => callers += 1,
-                false => called += up,
-            }
-            dmin = dmin.min(class.down.unwrap_or(f64::INFINITY));
+            demand.add_peer(up, class.down, !member.behind_nat, !member.gave_up());
         }
     }
-    let endless = !us.is_finite() || ups.iter().any(|up| !up.is_finite());
-    if ups.is_empty() || us <= 0.0 || endless {
-        return None;
-    }
-    Some(swarm.bounds_behind_nat(us, &ups, dmin, callers, called))
+    demand.is_bounded().then(|| swarm.bounds(&demand))
 }
 
 fn set(figures: &mut Figures, name: &str, value: Option<f64>) {

@@ -113,7 +113,11 @@ const FIGURES: &[(&str, &str, &str)] = &[
     ("seconds.#", "mean time of #s", "s"),
     ("last_seconds.#", "time of the last #", "s"),
     ("ratio.#", "mean time of #s over LB of the last", ""),
-    ("complete", "share of peers that have everything", ""),
+    (
+        "complete",
+        "share of those that stayed that have everything",
+        "",
+    ),
     ("complete.#", "share of #s that have everything", ""),
     (
         "complete_if_available",
@@ -366,9 +370,38 @@ fn known_figure(name: &str) -> Option<Label> {
     let mut known = FIGURES.iter();
     let (_, text, unit) = known.find(|(known, ..)| *known == stem)?;
     Some(Label {
-        text: text.replace('#', class),
+        text: of_class(text, class),
         unit: Some(*unit).filter(|unit| !unit.is_empty()),
     })
+}
+
+/// Names of classes that are words for their members. Others, such as `fast`, have no plural.
+const NOUNS: [&str; 12] = [
+    "attacker",
+    "client",
+    "free-rider",
+    "leecher",
+    "member",
+    "node",
+    "peer",
+    "rider",
+    "seed",
+    "server",
+    "sybil",
+    "tyrant",
+];
+
+/// A label with a class's name in the place of `#`.
+fn of_class(text: &str, class: &str) -> String {
+    let last = class.rsplit('-').next().unwrap_or(class);
+    if NOUNS.contains(&class) || NOUNS.contains(&last) {
+        return text.replace('#', class);
+    }
+    text.replace("complete #s", &format!("complete members of {class}"))
+        .replace("#s", &format!("members of {class}"))
+        .replace("a # ", &format!("a member of {class} "))
+        .replace("last #", &format!("last member of {class}"))
+        .replace('#', class)
 }
 
 /// A parameter's label: `class.peer.count` is `peers`.
@@ -386,7 +419,10 @@ pub(super) fn key(key: &str) -> String {
     if let [table, of, last] = parts[..]
         && let Some(text) = known(&format!("{table}.#.{last}"))
     {
-        return text.replace('#', of);
+        return match table {
+            "class" => of_class(text, of),
+            _ => text.replace('#', of),
+        };
     }
     key.rsplit('.').next().unwrap_or(key).replace('_', " ")
 }
@@ -543,6 +579,32 @@ mod tests {
                 assert!(found, "{name}: {of}");
             }
         }
+    }
+
+    #[test]
+    fn only_nouns_have_a_plural() {
+        let rows = [
+            ("class.fast.count", "members of fast"),
+            ("class.fast-early.share", "share of members of fast-early"),
+            ("class.slow-peer.count", "slow-peers"),
+            ("class.fast.seeds_for", "complete members of fast stay"),
+            (
+                "class.fast.leaves_at_copies",
+                "copies a member of fast sends before it leaves",
+            ),
+            ("class.fast.up", "fast upload"),
+            ("class.rider.share", "share of riders"),
+            ("event.2.at", "event 2 at"),
+        ];
+        for (of, words) in rows {
+            assert_eq!(key(of), words);
+        }
+        assert_eq!(figure("seconds.slow").text, "mean time of members of slow");
+        assert_eq!(
+            figure("last_seconds.slow").text,
+            "time of the last member of slow"
+        );
+        assert_eq!(figure("last_seconds.peer").text, "time of the last peer");
     }
 
     #[test]

@@ -111,8 +111,8 @@ fn incomplete(out: &mut String, outcomes: &[Outcome]) {
     if left > 0 {
         let _ = writeln!(
             out,
-            "<p><span class=\"badge bad\">✗ INCOMPLETE: interrupted, {left} runs were not made\
-             </span></p>"
+            "<p><span class=\"badge bad\">✗ INCOMPLETE: interrupted, {}</span></p>",
+            crate::units::runs_not_made(left)
         );
     }
 }

@@ -9,7 +9,7 @@ use super::{
     labels,
     plot::{GREEN, GREY, Ink, Mark, Plot, Point, shape, size},
     swarm::greatest,
-    text::{number, value_of},
+    text::{number, range, value_of},
 };
 
 /// Figures that are drawn without a gate that asks for them.
@@ -217,21 +217,17 @@ fn over(outcome: &Outcome, varied: &Varied, name: &str) -> Result<Option<Figure>
             plot.marks.push(Mark::Point(at, shape, ink));
         }
     }
-    let runs = spreads
-        .iter()
-        .flatten()
-        .map(|spread| spread.runs)
-        .max()
-        .unwrap_or(0);
+    let runs = || spreads.iter().flatten().map(|spread| spread.runs);
+    let (least, most) = (runs().min().unwrap_or(0), runs().max().unwrap_or(0));
     let mut says = format!(
         "{} over {over}{}. {}",
         label.heading(),
         if log { " (logarithmic)" } else { "" },
-        match runs {
+        match most {
             1 => "Each point is one run.".to_string(),
             _ => format!(
-                "Points are the median of up to {runs} seeds, bars reach from the least to the \
-                 greatest."
+                "Points are the median of {} seeds, bars reach from the least to the greatest.",
+                range(least, most)
             ),
         }
     );

@@ -82,6 +82,14 @@ pub(super) fn duration(seconds: f64) -> String {
     format!("{digits} {}", unit.name)
 }
 
+/// From how many to how many: `3`, or `2 to 3`.
+pub(super) fn range(least: usize, most: usize) -> String {
+    match least == most {
+        true => most.to_string(),
+        false => format!("{least} to {most}"),
+    }
+}
+
 /// Text for HTML and XML, in content and in attributes. What XML cannot hold becomes `�`.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -221,6 +229,7 @@ mod tests {
         assert_eq!(duration(2800.0), "46.67 min");
         assert_eq!(duration(36_000.0), "10 h");
         assert_eq!(duration(f64::NAN), "– h");
+        assert_eq!((range(3, 3), range(2, 3)), ("3".into(), "2 to 3".into()));
     }
 
     #[test]

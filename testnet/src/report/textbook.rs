@@ -15,7 +15,7 @@ use super::{
         BLUE, GREEN, GREY, INK, Ink, Lie, Mark, Plot, Point, Shape, VERMILION, WIDTH, draw, size,
     },
     swarm::greatest,
-    text::{duration, number, value_of},
+    text::{duration, number, range, value_of},
 };
 
 /// Its files' name.
@@ -448,12 +448,14 @@ fn points(plot: &mut Plot, all: &[Measured], of: fn(&Measured) -> Spread, apart:
 
 /// What the lines and points are.
 fn says(all: &[Measured]) -> String {
-    let (world, seeds) = (all[0].world, all.iter().map(|point| point.time.runs).max());
-    let points = match seeds {
-        Some(0..2) | None => "one run each".to_string(),
-        Some(seeds) => {
-            format!("median of up to {seeds} seeds, with bars from the least to the greatest")
-        }
+    let world = all[0].world;
+    let seeds = || all.iter().map(|point| point.time.runs);
+    let points = match (seeds().min(), seeds().max()) {
+        (Some(least), Some(most)) if most > 1 => format!(
+            "median of {} seeds, with bars from the least to the greatest",
+            range(least, most)
+        ),
+        _ => "one run each".to_string(),
     };
     let mut pieces: Vec<u32> = all.iter().map(|point| point.world.pieces).collect();
     pieces.dedup();

@@ -91,7 +91,7 @@ impl Court<'_> {
                 Evidence::Missing => {
                     missing = true;
                     notes.push(format!(
-                        "`{}` is missing where {}, which fails its gate.",
+                        "`{}` fails its gate, since it is missing: {}.",
                         gate.figure,
                         super::shown(settings)
                     ));

@@ -80,9 +80,10 @@ fn leaving(scenario: &Scenario) -> Option<String> {
         early || class.seeds_for.is_some()
     });
     leave.then(|| {
-        "Some members leave. LB counts every uplink as if it stayed: nobody can be faster, as those \
-         who leave only take away, but a bound for who is left would be higher, and the ratio to it \
-         lower."
+        "Some members leave. Who leaves without everything has no time and is in no mean; LB is for \
+         those that got everything or stayed for it. It counts every uplink as if it stayed: nobody \
+         can be faster, as those who leave only take away, but a bound that knew when each leaves \
+         would be higher, and the ratio to it lower."
             .into()
     })
 }

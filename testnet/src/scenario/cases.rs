@@ -154,6 +154,12 @@ impl<'d> Values<'d> {
                 ));
             }
         }
+        if let Some(meant) = self.many_of(written) {
+            return Err(Wrong::new(
+                format!("unknown key `{written}`"),
+                format!("did you mean `{meant}`?"),
+            ));
+        }
         // Nearest among whole paths if it has a dot, among last parts if not.
         let table = written.rsplit_once('.').map_or("", |(table, _)| table);
         let in_table = |path: &&String| path.rsplit_once('.').is_some_and(|(t, _)| t == table);
@@ -178,6 +184,20 @@ impl<'d> Values<'d> {
             wrong.what += ": this scenario has no such table";
         }
         Err(wrong)
+    }
+
+    /// Who writes `peers` means how many of class `peer`.
+    fn many_of(&self, written: &str) -> Option<String> {
+        let class = self.document.classes().into_iter().find(|class| {
+            let rest = written.strip_prefix(*class);
+            matches!(rest, Some("" | "s"))
+        })?;
+        let mut ways = ["count", "arrivals", "share"]
+            .into_iter()
+            .map(|way| format!("class.{class}.{way}"));
+        let said =
+            |path: &String| self.base.contains_key(path) || self.varied().contains(path.as_str());
+        ways.find(said)
     }
 
     /// Every path that may be set.
@@ -211,27 +231,47 @@ impl<'d> Values<'d> {
         } else {
             &self.vary[..]
         };
+        let mut seen = BTreeSet::new();
         for product in products {
-            for combination in combinations(product) {
+            let product: Vec<_> = product.iter().map(different).collect();
+            // Lists of thousands must not be multiplied out before somebody counts.
+            let each = product.iter().map(|entry| entry.value.each().len());
+            if each.fold(1, usize::saturating_mul) > MOST_CASES {
+                return Err(self.too_many(&product[0]));
+            }
+            for combination in combinations(&product) {
                 let settings: Vec<_> = combination
                     .iter()
                     .map(|entry| (entry.path.clone(), entry.value.to_string()))
                     .collect();
-                if cases.iter().any(|case| case.settings == settings) {
+                if !seen.insert(settings.clone()) {
                     continue;
                 }
                 if cases.len() == MOST_CASES {
-                    let wrong = Wrong::new(
-                        format!("more than {MOST_CASES} combinations vary"),
-                        "vary fewer values, or name combinations one by one with [[vary]]",
-                    );
-                    return Err(self.document.at_key(&combination[0].origin, wrong));
+                    return Err(self.too_many(&combination[0]));
                 }
                 let plan = self.with(&combination).plan()?;
                 cases.push(Case { settings, plan });
             }
         }
         Ok(cases)
+    }
+
+    /// Where a path has its value from, or its table begins.
+    pub(super) fn place(&self, path: &str) -> Origin {
+        let varied = self.vary.iter().flatten().find(|entry| entry.path == path);
+        match varied {
+            Some(entry) => entry.origin.clone(),
+            None => self.with(&[]).place(path),
+        }
+    }
+
+    fn too_many(&self, first: &Entry) -> FileError {
+        let wrong = Wrong::new(
+            format!("more than {MOST_CASES} combinations vary"),
+            "vary fewer values, or name combinations one by one with [[vary]]",
+        );
+        self.document.at_key(&first.origin, wrong)
     }
 
     fn with(&self, combination: &[Entry]) -> Chosen<'_> {
@@ -246,6 +286,21 @@ impl<'d> Values<'d> {
     }
 }
 
+/// A list without the values that it has already.
+fn different(entry: &Entry) -> Entry {
+    let mut seen = BTreeSet::new();
+    let mut values = entry.value.each();
+    values.retain(|value| seen.insert(value.to_string()));
+    Entry {
+        value: match entry.value {
+            Value::List(_) => Value::List(values.into_iter().cloned().collect()),
+            ref single => single.clone(),
+        },
+        path: entry.path.clone(),
+        origin: entry.origin.clone(),
+    }
+}
+
 /// All ways to take one value of each list; the first list changes slowest.
 fn combinations(product: &[Entry]) -> Vec<Vec<Entry>> {
     let mut all: Vec<Vec<Entry>> = vec![Vec::new()];
@@ -256,14 +311,13 @@ fn combinations(product: &[Entry]) -> Vec<Vec<Entry>> {
                 let mut chosen = chosen.clone();
                 chosen.push(Entry {
                     value: value.clone(),
-                    ..entry.clone()
+                    path: entry.path.clone(),
+                    origin: entry.origin.clone(),
                 });
                 longer.push(chosen);
             }
         }
         all = longer;
-        // The caller stops at its own limit; memory must not go first.
-        all.truncate(2 * MOST_CASES);
     }
     all
 }

@@ -1,14 +1,12 @@
 //! What makes no sense although every value by itself does.
 
 use super::{
-    Action, AttackKind, Behaviour, Class, FileError, Plan, TimedEvent, cases::Chosen, error::Wrong,
+    Action, AttackKind, Behaviour, Class, DhtStart, FileError, Plan, TimedEvent, cases::Chosen,
+    error::Wrong,
 };
 
 /// Content is kept in memory once and hashed: beyond this it is no test of the protocol.
 const LARGEST_FILE: u64 = 2 << 30;
-
-/// Members of all classes: a swarm's cost grows with members times neighbours.
-const MOST_MEMBERS: usize = 100_000;
 
 impl Chosen<'_> {
     /// The first thing that is wrong with a plan.
@@ -70,7 +68,7 @@ impl Chosen<'_> {
         }
     }
 
-    fn wrong(&self, path: &str, what: &str, remedy: &str) -> Result<(), FileError> {
+    pub(super) fn wrong(&self, path: &str, what: &str, remedy: &str) -> Result<(), FileError> {
         let wrong = Wrong::new(what, remedy);
         let origin = self.place(path);
         Err(self.document.at_key(&origin, wrong))
@@ -126,15 +124,7 @@ impl Chosen<'_> {
                 return self.wrong(&key, &what, remedy);
             }
         }
-        let members: usize = plan.classes.iter().map(|class| class.count).sum();
-        if members > MOST_MEMBERS {
-            let largest = plan.classes.iter().max_by_key(|class| class.count);
-            let name = largest.map_or("", |class| class.name.as_str());
-            let what = format!("a swarm of {members}");
-            let remedy = format!("the most is {MOST_MEMBERS}; write a smaller count");
-            return self.wrong(&format!("class.{name}.count"), &what, &remedy);
-        }
-        Ok(())
+        self.check_members(plan)
     }
 
     fn check_class(&self, plan: &Plan, at: usize) -> Result<(), FileError> {
@@ -305,7 +295,7 @@ impl Chosen<'_> {
                 "write `announces = 500`, or `lookups = 0`",
             );
         }
-        Ok(())
+        self.check_crowd(plan, dht)
     }
 
     fn check_attack(&self, plan: &Plan) -> Result<(), FileError> {
@@ -317,6 +307,17 @@ impl Chosen<'_> {
                 "attack",
                 "an attack on a DHT, and there is no [dht]",
                 "add a table [dht]; attackers of a swarm are classes with a `behaviour`",
+            );
+        }
+        if plan
+            .dht
+            .as_ref()
+            .is_some_and(|dht| dht.start == DhtStart::Cold)
+        {
+            return self.wrong(
+                "dht.start",
+                "an attack on a network that starts cold: attackers have their places in warm tables",
+                "write `start = \"warm\"`, or take [attack] away",
             );
         }
         let given = |key: &str| self.values.contains_key(key);

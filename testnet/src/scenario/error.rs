@@ -18,7 +18,9 @@ enum Place {
         file: String,
         line: usize,
         column: usize,
-        quoted: String,
+        /// As much of it as a terminal shows, and how far in the mark begins.
+        quoted: Box<str>,
+        indent: usize,
         width: usize,
     },
     /// An argument of the command.
@@ -53,31 +55,66 @@ impl Wrong {
     pub(super) fn at(self, file: &str, text: &str, span: Range<usize>) -> FileError {
         let start = floor(text, span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let quoted = text[line_start..].lines().next().unwrap_or_default();
+        let line = text[line_start..].lines().next().unwrap_or_default();
         let column = text[line_start..start].chars().count();
-        let end = floor(text, span.end.max(start)).min(line_start + quoted.len());
+        let end = floor(text, span.end.max(start)).min(line_start + line.len());
+        let marked = text[start..end.max(start)].chars().count().max(1);
+        let (quoted, indent) = clipped(line, column);
+        let most = (quoted.chars().count() + 1).saturating_sub(indent).max(1);
         FileError {
             place: Place::Line {
                 file: file.into(),
                 line: text[..start].matches('\n').count() + 1,
                 column: column + 1,
                 quoted: quoted.into(),
-                width: text[start..end.max(start)].chars().count().max(1),
+                indent,
+                width: marked.min(most),
             },
-            what: self.what,
-            remedy: self.remedy,
+            what: shortened(&self.what),
+            remedy: shortened(&self.remedy),
         }
     }
 
     /// In an argument of the command.
     pub(super) fn in_argument(self, argument: &str) -> FileError {
         FileError {
-            place: Place::Argument(argument.into()),
-            what: self.what,
-            remedy: self.remedy,
+            place: Place::Argument(shortened(argument)),
+            what: shortened(&self.what),
+            remedy: shortened(&self.remedy),
         }
     }
 }
+
+/// Of a line as much as a terminal shows, and how far in the column is: a file may be one line.
+fn clipped(line: &str, column: usize) -> (String, usize) {
+    if line.chars().nth(MOST_COLUMNS).is_none() {
+        return (line.into(), column);
+    }
+    let from = column.saturating_sub(MOST_COLUMNS / 2);
+    let before = if from > 0 { "…" } else { "" };
+    let mut rest = line.chars().skip(from);
+    let shown: String = rest.by_ref().take(MOST_COLUMNS).collect();
+    let after = if rest.next().is_some() { "…" } else { "" };
+    let indent = column - from + before.chars().count();
+    (format!("{before}{shown}{after}"), indent)
+}
+
+/// A sentence with the middle left out that nobody reads.
+fn shortened(text: &str) -> String {
+    if text.chars().nth(MOST_LETTERS).is_none() {
+        return text.into();
+    }
+    let head: String = text.chars().take(MOST_LETTERS - MOST_COLUMNS).collect();
+    let mut tail: Vec<char> = text.chars().rev().take(MOST_COLUMNS).collect();
+    tail.reverse();
+    format!("{head} … {}", tail.into_iter().collect::<String>())
+}
+
+/// Of a line that is quoted.
+const MOST_COLUMNS: usize = 160;
+
+/// Of what is said: an error may name what a file wrote, and all that is allowed there.
+const MOST_LETTERS: usize = 2000;
 
 /// The last character boundary that is not after `at`.
 fn floor(text: &str, at: usize) -> usize {
@@ -115,6 +152,7 @@ impl fmt::Display for FileError {
                 line,
                 column,
                 quoted,
+                indent,
                 width,
             } => {
                 writeln!(f, "{file}:{line}:{column}: {}; {}", self.what, self.remedy)?;
@@ -122,7 +160,7 @@ impl fmt::Display for FileError {
                 // Tabs stay, so that the mark stands under what it marks.
                 let indent: String = quoted
                     .chars()
-                    .take(column - 1)
+                    .take(*indent)
                     .map(|c| if c == '\t' { '\t' } else { ' ' })
                     .collect();
                 writeln!(f, "{line} | {quoted}")?;
@@ -154,6 +192,32 @@ mod tests {
             let shown = Wrong::new("a", "b").at("a.toml", text, span).to_string();
             assert!(shown.contains('^'), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_long_line_is_quoted_where_it_matters() {
+        let text = format!("a = [{}0{}]", "1, ".repeat(100_000), ", 1".repeat(100_000));
+        let at = text.find('0').unwrap();
+        let shown = Wrong::new("zero", "write one").at("a.toml", &text, at..at + 1);
+        let shown = shown.to_string();
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(
+            lines[0].starts_with("a.toml:1:300006: zero"),
+            "{}",
+            lines[0]
+        );
+        assert!(lines[1].chars().count() < 180, "{}", lines[1]);
+        let mark = lines[2].chars().position(|c| c == '^').unwrap();
+        assert_eq!(lines[1].chars().nth(mark), Some('0'));
+        // What is marked may be as long, and so may what is said of it.
+        for span in [0..text.len(), at..text.len()] {
+            let wrong = Wrong::new(format!("cannot be {text}"), "write one");
+            let shown = wrong.at("a.toml", &text, span).to_string();
+            assert!(shown.chars().count() < 3000, "{}", shown.len());
+            assert!(shown.lines().all(|line| !line.ends_with(' ')), "{shown}");
+        }
+        let shown = Wrong::new("no", "yes").in_argument(&text).to_string();
+        assert!(shown.chars().count() < 3000 && shown.ends_with("]: no; yes"));
     }
 
     #[test]

@@ -13,16 +13,20 @@ mod gates;
 mod keys;
 mod plan;
 mod reference;
+mod size;
 mod value;
 
 pub use error::FileError;
 pub use plan::*;
 pub use reference::reference;
+pub use size::machine_memory;
 
 use cases::Values;
 use document::{Document, SEEDS};
 use error::Wrong;
 use value::{Given, Value};
+
+use crate::units;
 
 /// A scenario.
 #[derive(Debug, Clone)]
@@ -141,27 +145,7 @@ pub fn parse(name: &str, file: &str, text: &str, choice: &Choice) -> Result<Scen
         seeds(&document, &variant)?;
     }
 
-    let mut values = written;
-    if choice.engine == Engine::Live {
-        let Some(live) = &document.live else {
-            let wrong = Wrong::new(
-                "this scenario is not for real sockets: it has no table [live]",
-                "add [live] with what they change (smaller counts, a shorter `swarm.file_time`)",
-            );
-            return Err(document.at_start(wrong));
-        };
-        for entry in live {
-            values.set(entry)?;
-        }
-    }
-    if choice.quick {
-        for entry in &document.quick {
-            values.set(entry)?;
-        }
-    }
-    for argument in &choice.set {
-        values.set(&cases::argument(argument)?)?;
-    }
+    let values = chosen(&document, written, choice)?;
     let head = |key: &str| {
         let mut entries = document.head.iter();
         let entry = entries.find(|entry| entry.path == key);
@@ -192,6 +176,73 @@ pub fn parse(name: &str, file: &str, text: &str, choice: &Choice) -> Result<Scen
         cases,
         gates,
     })
+}
+
+/// The values of a file with those that a choice puts in their place.
+fn chosen<'d>(
+    document: &'d Document,
+    mut values: Values<'d>,
+    choice: &Choice,
+) -> Result<Values<'d>, FileError> {
+    if choice.engine == Engine::Live {
+        let Some(live) = &document.live else {
+            let wrong = Wrong::new(
+                "this scenario is not for real sockets: it has no table [live]",
+                "add [live] with what they change (smaller counts, a shorter `swarm.file_time`)",
+            );
+            return Err(document.at_start(wrong));
+        };
+        for entry in live {
+            values.set(entry)?;
+        }
+    }
+    if choice.quick {
+        if document.quick.is_empty() {
+            let wrong = Wrong::new(
+                "this scenario has no short form: it has no table [quick]",
+                "add [quick] with what makes it short (smaller counts), or take --quick away",
+            );
+            return Err(document.at_start(wrong));
+        }
+        for entry in &document.quick {
+            values.set(entry)?;
+        }
+    }
+    for argument in &choice.set {
+        values.set(&cases::argument(argument)?)?;
+    }
+    Ok(values)
+}
+
+/// Refuses cases that cannot fit into a memory of so many bytes. `file`, `text` and `choice` are what
+/// they were read by.
+pub fn fits(
+    file: &str,
+    text: &str,
+    choice: &Choice,
+    cases: &[Case],
+    memory: u64,
+) -> Result<(), FileError> {
+    let need = |case: &Case| case.plan.memory();
+    let largest = cases.iter().max_by_key(|case| need(case));
+    let Some(largest) = largest.filter(|case| need(case) > memory) else {
+        return Ok(());
+    };
+    let document = Document::parse(file, text)?;
+    let values = chosen(&document, Values::new(&document)?, choice)?;
+    let nodes = largest.plan.dht.as_ref().map_or(0, |dht| dht.nodes);
+    let wrong = Wrong::new(
+        format!(
+            "a DHT of {nodes} nodes takes about {} of memory, and this machine has {}",
+            units::bytes(need(largest)),
+            units::bytes(memory)
+        ),
+        format!(
+            "write at most {}, or take a larger machine; of several cases `--case N` runs one",
+            size::nodes_in(memory)
+        ),
+    );
+    Err(document.at_value(&values.place("dht.nodes"), wrong))
 }
 
 /// Whether a swarm has none that wants the file.

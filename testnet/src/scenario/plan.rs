@@ -127,40 +127,91 @@ impl SwarmPlan {
         self.file_len() as f64 / self.file_time.as_secs_f64()
     }
 
-    /// What no network can beat that has a server of this upload rate, peers with these, and a
-    /// slowest download rate (all in bytes per second), if all come at once.
-    pub fn bounds(&self, server: f64, ups: &[f64], slowest: f64) -> Bounds {
+    /// What no network can beat if all come at once, and those that help stay.
+    pub fn bounds(&self, demand: &Demand) -> Bounds {
         let file = self.file_len() as f64;
-        match self.architecture {
-            Architecture::PeerToPeer => Bounds {
-                fluid: bound::p2p_fluid(file, server, ups, slowest),
-                lb: bound::lb(file, self.pieces, server, ups, slowest),
-            },
+        let Demand {
+            server,
+            ref ups,
+            served,
+            slowest,
+            callers,
+            called,
+        } = *demand;
+        let (fluid, lb) = match self.architecture {
+            Architecture::PeerToPeer => (
+                bound::p2p_fluid_serving(served, file, server, ups, slowest),
+                bound::lb_serving(served, file, self.pieces, server, ups, slowest),
+            ),
             Architecture::ClientServer => {
-                let least = bound::client_server(ups.len(), file, server, slowest);
-                Bounds {
-                    fluid: least,
-                    lb: least,
-                }
+                let least = bound::client_server(served, file, server, slowest);
+                (least, least)
             }
+        };
+        let behind = bound::behind_nat(callers, file, server + called);
+        Bounds {
+            fluid,
+            lb: lb.max(behind),
+        }
+    }
+}
+
+/// What a bound follows from; rates in bytes per second.
+#[derive(Debug, Clone)]
+pub struct Demand {
+    server: f64,
+    /// Of all that want the file.
+    ups: Vec<f64>,
+    /// How many of them need it: who leaves without it needs nothing, but may have helped.
+    served: usize,
+    /// The slowest download of those.
+    slowest: f64,
+    /// How many of those cannot be called, and what all that can be called upload.
+    callers: usize,
+    called: f64,
+}
+
+impl Demand {
+    /// Nobody.
+    pub fn new() -> Self {
+        Self {
+            server: 0.0,
+            ups: Vec::new(),
+            served: 0,
+            slowest: f64::INFINITY,
+            callers: 0,
+            called: 0.0,
         }
     }
 
-    /// The same where so many peers cannot be called, and those that can give `called` in all.
-    pub fn bounds_behind_nat(
-        &self,
-        server: f64,
-        ups: &[f64],
-        slowest: f64,
-        callers: usize,
-        called: f64,
-    ) -> Bounds {
-        let bounds = self.bounds(server, ups, slowest);
-        let behind = bound::behind_nat(callers, self.file_len() as f64, server + called);
-        Bounds {
-            lb: bounds.lb.max(behind),
-            ..bounds
+    /// One that has the file uploads as well.
+    pub fn add_server(&mut self, up: f64) {
+        self.server += up;
+    }
+
+    /// One that wants the file uploads as well, can be called or not, and gets it or leaves before.
+    pub fn add_peer(&mut self, up: f64, down: Option<f64>, callable: bool, served: bool) {
+        self.ups.push(up);
+        if callable {
+            self.called += up;
         }
+        if served {
+            self.served += 1;
+            self.callers += usize::from(!callable);
+            self.slowest = down.map_or(self.slowest, |down| self.slowest.min(down));
+        }
+    }
+
+    /// There is a finite bound: somebody needs the file, and no line is without limit.
+    pub fn is_bounded(&self) -> bool {
+        let finite = self.server.is_finite() && self.ups.iter().all(|up| up.is_finite());
+        self.served > 0 && self.server > 0.0 && finite
+    }
+}
+
+impl Default for Demand {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,6 +1,11 @@
 //! Files that are right, files that are wrong, and the catalogue.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::sim::Delay;
@@ -160,6 +165,12 @@ fn arguments_replace_what_the_file_says() {
             "`count` may be any of class.seed.count, class.peer.count",
         ),
         ("pices=3", "did you mean `pieces`?"),
+        (
+            "peers=3",
+            "unknown key `peers`; did you mean `class.peer.count`?",
+        ),
+        ("peer=3", "did you mean `class.peer.count`?"),
+        ("riders=3", "did you mean `class.rider.share`?"),
         ("swarm.pices=3", "did you mean `swarm.pieces`?"),
         ("dht.nodes=3", "no such table"),
         (
@@ -218,8 +229,12 @@ fn wrong_files_say_where_and_what_to_do() {
             "pieces = 65536\nslots = 1",
             "mine.toml:13:13: a file of 4 GiB",
         ),
-        ("\"100s\"", "\"soon\"", "it takes a duration, 1s to"),
-        ("\"100s\"", "100", "it takes a duration"),
+        ("\"100s\"", "\"soon\"", "it takes a duration such as"),
+        (
+            "\"100s\"",
+            "120",
+            "`swarm.file_time` cannot be `120`; it takes a duration such as \"2min\", 1s to 366days",
+        ),
         ("\"100s\"", "\"5M\"", "it takes a duration"),
         (
             "up = \"1x\"",
@@ -425,6 +440,12 @@ fn wrong_files_say_where_and_what_to_do() {
         stream.contains("`arrivals` says when they come"),
         "{stream}"
     );
+    let crowd = "title = \"x\"\n[swarm]\n[class.seed]\ncount = 1\nhas = \"everything\"\n\
+                 [class.peer]\narrivals = 10\n";
+    let crowd = read(crowd, &Choice::default()).unwrap_err();
+    let part = "mine.toml:7:1: a swarm of 864001; the most is 100000; write fewer `arrivals`, or a \
+                shorter `swarm.limit`";
+    assert!(crowd.contains(part), "{crowd}");
     let nothing = read("title = \"x\"", &Choice::default()).unwrap_err();
     assert!(
         nothing.contains("mine.toml:1:1: nothing to run"),
@@ -443,6 +464,35 @@ fn wrong_files_say_where_and_what_to_do() {
         (
             "[attack]\nkind = \"eclipse\"\nshare = 0.1",
             "write `sybils = 32`",
+        ),
+        (
+            "start = \"cold\"\n[attack]\nshare = 0.2",
+            "mine.toml:4:1: an attack on a network that starts cold",
+        ),
+        (
+            "dead = 0.99\n[vary]\nnodes = [1000, 200000]",
+            "mine.toml:4:1: 200000 nodes and 19800000 dead entries; there is room for 16777214",
+        ),
+        (
+            "session = \"exponential 1s\"\nlookup_within = \"24h\"\n[vary]\nnodes = [300]",
+            "mine.toml:4:1: 300 nodes, of which up to 17966375 are replaced",
+        ),
+        (
+            "lookups = 10000000\nlookup_within = \"1ms\"",
+            "mine.toml:4:1: 10000000 lookups under way at once; the most is 1000000; write fewer, \
+             or `lookup_within = \"100s\"`",
+        ),
+        (
+            "announces = 200\n[attack]\nkind = \"eclipse\"\nsybils = 100000",
+            "mine.toml:7:1: 20000000 Sybils: so many for each of 200 keys; the most is 1000000",
+        ),
+        (
+            "announces = 200\n[attack]\nkind = \"eclipse\"\nids = \"bound\"\naddresses = 1000000",
+            "mine.toml:8:1: 200000000 addresses",
+        ),
+        (
+            "[[event]]\nat = \"1s\"\nnewcomers = 60000\n[[event]]\nat = \"2s\"\nnewcomers = 60000",
+            "mine.toml:9:1: 120000 newcomers in all; the most is 100000",
         ),
         ("[class.a]\ncount = 1", "there is no [swarm]"),
         ("session = \"exponential\"", "\"weibull SHAPE SCALE\""),
@@ -485,6 +535,62 @@ fn combinations_are_all_or_named() {
     let many = many.join(", ");
     let error = count(&format!("[vary]\nlookups = [{many}]\nannounces = [{many}]"));
     assert!(error.unwrap_err().contains("more than 1000 combinations"));
+    // What is far too much is refused before it is multiplied out.
+    let many = vec!["7"; 20_000].join(", ");
+    let long: Vec<_> = (1..=20_000).map(|n| n.to_string()).collect();
+    let long = long.join(", ");
+    let begun = Instant::now();
+    let error = count(&format!("[vary]\nlookups = [{long}]\nannounces = [{long}]"));
+    assert!(error.unwrap_err().contains("more than 1000 combinations"));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    // A value that is listed again is no other case.
+    assert_eq!(count(&format!("[vary]\nlookups = [{many}]")), Ok(1));
+}
+
+#[test]
+fn a_short_form_must_be_there() {
+    let quick = Choice {
+        quick: true,
+        ..Choice::default()
+    };
+    let error = read("title = \"x\"\n[dht]\n", &quick).unwrap_err();
+    assert!(
+        error.contains("mine.toml:1:1: this scenario has no short form"),
+        "{error}"
+    );
+    let with = "title = \"x\"\n[dht]\n[quick]\nnodes = 100\n";
+    assert_eq!(
+        read(with, &quick).unwrap().cases[0]
+            .plan
+            .dht
+            .as_ref()
+            .unwrap()
+            .nodes,
+        100
+    );
+}
+
+#[test]
+fn what_cannot_fit_into_memory_is_refused() {
+    let text = "title = \"x\"\n[dht]\nnodes = 100\n[vary]\nnodes = [100, 4000000]\n";
+    let fits_in = |text: &str, choice: &Choice, case: Option<usize>, gib: u64| {
+        let cases = read(text, choice).unwrap().cases;
+        let cases = case.map_or(&cases[..], |case| &cases[case..=case]);
+        fits("mine.toml", text, choice, cases, gib << 30).map_err(|error| error.to_string())
+    };
+    let whole = Choice::default();
+    let error = fits_in(text, &whole, None, 16).unwrap_err();
+    let part = "mine.toml:5:9: a DHT of 4000000 nodes takes about 34.3 GiB of memory, and this \
+                machine has 16 GiB; write at most 1864135, or";
+    assert!(error.contains(part), "{error}");
+    assert_eq!(fits_in(text, &whole, Some(0), 16), Ok(()));
+    assert_eq!(fits_in(text, &whole, None, 40), Ok(()));
+    assert_eq!(fits_in(text, &set(&["nodes=1000000"]), None, 9), Ok(()));
+    let error = fits_in(text, &set(&["nodes=1000000"]), None, 8).unwrap_err();
+    assert!(
+        error.starts_with("--set nodes=1000000: a DHT of 1000000"),
+        "{error}"
+    );
 }
 
 #[test]

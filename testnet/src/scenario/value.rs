@@ -109,7 +109,12 @@ impl fmt::Display for Takes {
             Self::Share => f.write_str("a share, 0 to 1"),
             Self::Number(least, most) => write!(f, "a number, {least} to {most}"),
             Self::Time(least, most) => {
-                write!(f, "a duration, {} to {}", span(*least), span(*most))
+                write!(
+                    f,
+                    "a duration such as \"2min\", {} to {}",
+                    span(*least),
+                    span(*most)
+                )
             }
             Self::TimeOr(word) => write!(f, "a duration such as \"10min\", or \"{word}\""),
             Self::Size(least, most) => {
@@ -310,6 +315,10 @@ fn duration(value: &Value) -> Option<Duration> {
 
 /// A number of seconds as a file would write it.
 fn span(seconds: f64) -> String {
+    // A year would be told as 365 days and a quarter.
+    if seconds == YEAR {
+        return "366days".into();
+    }
     let time = Duration::from_secs_f64(seconds);
     humantime::format_duration(time)
         .to_string()

@@ -41,6 +41,7 @@ mod wheel;
 pub mod world;
 
 pub use actor::{Actor, ActorContext};
+pub(crate) use address::MAX_NODES;
 pub use link::{Delay, LinkConfig};
 pub use nat::{NAT_IDLE, Nat};
 pub use node::{Node, NodeConfig, PeerConfig, PeerLog, TorrentSlot};

@@ -395,7 +395,7 @@ impl Node {
                 Look::Find | Look::Trace => dht.core.get_peers(now, info_hash),
             };
             if look == Look::Trace {
-                dht.core.trace(lookup);
+                dht.core.trace(now, lookup);
             }
             dht.lookups.push((lookup, Purpose::Record(record)));
             dht.dirty = true;

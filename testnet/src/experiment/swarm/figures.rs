@@ -105,7 +105,7 @@ impl Findings<'_> {
                 .for_each(|name| set(figures, name, Some(1.0)));
             return;
         }
-        let compliant = |member: &&Member| member.is_compliant();
+        let compliant = |member: &&Member| member.is_compliant() && !member.gave_up();
         let times: Vec<f64> = self
             .members()
             .filter(compliant)
@@ -130,17 +130,11 @@ impl Findings<'_> {
         set(figures, "lb_seconds", Some(lb));
         set(figures, "bound_seconds", Some(fluid));
         set(figures, "mean_ratio", average.map(|mean| mean / lb));
-        // The bound is for all who want the file: it is none for those that stay if others leave
-        // without it.
-        let unserved = |member: &Member| member.left.is_some() && member.done.is_none();
-        if !self
-            .members()
-            .any(|member| member.wants() && unserved(member))
-        {
-            let ratio = self.span(|member| member.wants()).map(|last| last / lb);
-            set(figures, "ratio", ratio);
-            set(figures, "ratio_all", ratio);
-        }
+        let ratio = self
+            .span(|member| member.wants() && !member.gave_up())
+            .map(|last| last / lb);
+        set(figures, "ratio", ratio);
+        set(figures, "ratio_all", ratio);
     }
 
     fn classes(&self, figures: &mut Figures) {
@@ -148,6 +142,7 @@ impl Findings<'_> {
             let members = || {
                 self.members()
                     .filter(move |member| member.class == number && member.wants())
+                    .filter(|member| !member.gave_up())
             };
             let times: Vec<f64> = members().map(|member| self.time(member)).collect();
             let name = &class.name;
@@ -169,10 +164,9 @@ impl Findings<'_> {
         // In a stream without end the last ones had no time.
         let had_time =
             |member: &&Member| self.class(member).arrivals.is_none() || self.is_steady(member);
-        let stayed = |member: &Member| member.done.is_some() || member.left.is_none();
         let expected = self
             .members()
-            .filter(|member| member.is_compliant() && stayed(member));
+            .filter(|member| member.is_compliant() && !member.gave_up());
         let complete = share(expected.filter(had_time), |member| member.done.is_some());
         set(figures, "complete", complete);
         if let Some(available) = self.trial.available {
@@ -239,6 +233,7 @@ impl Findings<'_> {
             let times = self
                 .members()
                 .filter(move |member| member.wants() && member.kind == kind);
+            let times = times.filter(|member| !member.gave_up());
             mean(&times.map(|member| self.time(member)).collect::<Vec<_>>())
         };
         let over = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
@@ -247,7 +242,9 @@ impl Findings<'_> {
             "free_over_compliant",
             over(of(Kind::Rider), of(Kind::Compliant)),
         );
-        let members = self.members().filter(|member| member.is_compliant());
+        let members = self
+            .members()
+            .filter(|member| member.is_compliant() && !member.gave_up());
         let points: Vec<(f64, f64)> = members
             .map(|member| (member.up, -self.time(member)))
             .collect();
@@ -278,6 +275,7 @@ impl Findings<'_> {
                 ))
             })
             .filter(|(member, other)| member.wants() && other.wants())
+            .filter(|(member, other)| !member.gave_up() && !other.gave_up())
             .collect();
         // One that stayed for ever, here or there, has no time.
         let times = |kind: Option<Kind>| -> (Vec<f64>, Vec<f64>) {
@@ -366,7 +364,10 @@ impl Findings<'_> {
         let could: f64 = done().map(|member| member.up * self.time(member)).sum();
         let eta = sent / could;
         set(figures, "eta", Some(eta));
-        let times: Vec<f64> = steady().map(|member| self.time(member)).collect();
+        let times: Vec<f64> = steady()
+            .filter(|member| !member.gave_up())
+            .map(|member| self.time(member))
+            .collect();
         let average = mean(&times).filter(|_| !steady().any(Member::is_stuck));
         let fluid = self.fluid_time(eta);
         set(figures, "fluid_seconds", fluid);

@@ -115,6 +115,8 @@ pub(super) struct Member {
     pub(super) done: Option<Duration>,
     /// What it uploads for the good of others, bytes per second.
     pub(super) up: f64,
+    /// No NAT keeps others from calling it.
+    pub(super) callable: bool,
     /// Block bytes that it had sent when it was complete.
     pub(super) sent_when_done: u64,
     /// Looks at it and a neighbour after the start, and those that found the neighbour interesting.
@@ -159,6 +161,7 @@ impl Member {
             left: None,
             done: None,
             up,
+            callable: true,
             sent_when_done: 0,
             looks: 0,
             interesting: 0,
@@ -183,6 +186,11 @@ impl Member {
     /// It stayed to the end and lacks something.
     pub(super) fn is_stuck(&self) -> bool {
         self.done.is_none() && self.left.is_none()
+    }
+
+    /// It left without everything, so it took no time that could be compared with others'.
+    pub(super) fn gave_up(&self) -> bool {
+        self.done.is_none() && self.left.is_some()
     }
 
     /// The time it took, or had until `end` if it is not done.

@@ -3,9 +3,10 @@
 
 use std::{f64::consts::LN_2, time::Duration};
 
+use super::member::Member;
 use crate::{
     outcome::Bounds,
-    scenario::{Architecture, Behaviour, Class, SwarmPlan},
+    scenario::{Architecture, Behaviour, Class, Demand, SwarmPlan},
     sim::{
         Nat,
         hash::{draw, exponential, unit},
@@ -182,8 +183,7 @@ pub(super) fn bounds(
     places: &[Place],
     cast: &Cast,
 ) -> Option<Bounds> {
-    let (mut server, mut ups, mut slowest) = (0.0, Vec::new(), f64::INFINITY);
-    let (mut called, mut callers) = (0.0, 0);
+    let mut demand = Demand::new();
     for place in places {
         let class = &classes[place.class];
         let Some(behaviour) = cast[place.class] else {
@@ -191,22 +191,47 @@ pub(super) fn bounds(
         };
         let up = upload(class, behaviour, swarm.architecture);
         if class.complete {
-            server += up;
+            demand.add_server(limited(up));
         } else if Kind::of(behaviour).wants() {
-            ups.push(up);
-            match place.nat.takes_dials() {
-                true => called += up,
-                false => callers += 1,
-            }
-            let down = class.down.filter(|down| *down > 0.0);
-            slowest = down.map_or(slowest, |down| slowest.min(down));
+            demand.add_peer(limited(up), download(class), place.nat.takes_dials(), true);
         }
     }
-    let endless = classes.iter().any(|class| class.arrivals.is_some());
-    if ups.is_empty() || endless {
-        return None;
+    bounds_of(swarm, classes, &demand)
+}
+
+/// The bounds for those that took part and got the file or waited to the end. Who left without it
+/// may have helped, and needed nothing.
+pub(super) fn bounds_for_served(
+    swarm: &SwarmPlan,
+    classes: &[Class],
+    members: &[Member],
+) -> Option<Bounds> {
+    let mut demand = Demand::new();
+    for member in members {
+        let class = &classes[member.class];
+        if class.complete {
+            demand.add_server(limited(member.up));
+        } else if member.wants() {
+            let served = !member.gave_up();
+            demand.add_peer(limited(member.up), download(class), member.callable, served);
+        }
     }
-    Some(swarm.bounds_behind_nat(server, &ups, slowest, callers, called))
+    bounds_of(swarm, classes, &demand)
+}
+
+fn bounds_of(swarm: &SwarmPlan, classes: &[Class], demand: &Demand) -> Option<Bounds> {
+    let endless = classes.iter().any(|class| class.arrivals.is_some());
+    (demand.is_bounded() && !endless).then(|| swarm.bounds(demand))
+}
+
+/// Nothing is a bound where a line has no limit.
+fn limited(up: f64) -> f64 {
+    if up < UNLIMITED { up } else { f64::INFINITY }
+}
+
+/// A line that is to stand still is as fast as any until then.
+fn download(class: &Class) -> Option<f64> {
+    class.down.filter(|down| *down > 0.0)
 }
 
 /// Bytes per second that stand for a line without limit: no computation overflows by it.

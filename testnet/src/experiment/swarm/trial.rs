@@ -32,6 +32,8 @@ pub(super) struct Stage<'a> {
 pub(super) struct Trial {
     pub(super) members: Vec<Member>,
     pub(super) series: Series,
+    /// What nobody could beat, for those that were served.
+    pub(super) bounds: Option<Bounds>,
     /// When it ended.
     pub(super) ended: Duration,
     /// Bytes that the first seeds had sent when another peer was complete, or at the end.
@@ -169,7 +171,7 @@ impl<'a> Show<'a> {
         };
         self.world
             .add_torrent(node, terms.peer(self.stage.content, told));
-        let member = Member::new(
+        let mut member = Member::new(
             number,
             behaviour,
             class,
@@ -177,6 +179,7 @@ impl<'a> Show<'a> {
             node,
             self.world.now(),
         );
+        member.callable = place.nat.takes_dials();
         let stays = class.seeds_for.filter(|_| member.complete_from_start);
         let until = stays.map(|stays| self.world.now() + stays);
         for at in until.into_iter().chain(class.leaves_at) {
@@ -362,17 +365,18 @@ impl<'a> Show<'a> {
         {
             member.observe(world);
         }
+        let (swarm, classes) = (self.stage.swarm, &self.stage.plan.classes);
+        let bounds = roster::bounds_for_served(swarm, classes, &self.members);
         Trial {
             ended: world.now(),
+            bounds,
             seed_sent: self.seed_sent.unwrap_or_else(|| self.seeds_sent()),
             available: self.available,
             trace: world.trace(),
             speed: world.speed(),
-            series: self.samples.into_series(
-                &self.stage.plan.classes,
-                &self.members,
-                self.stage.bounds,
-            ),
+            series: self
+                .samples
+                .into_series(&self.stage.plan.classes, &self.members, bounds),
             members: self.members,
         }
     }

@@ -90,6 +90,7 @@ impl Node {
             }
             // The core tries again by itself; what it stores for others is its own business.
             DhtEvent::BootstrapFailed { .. }
+            | DhtEvent::LookupStepped { .. }
             | DhtEvent::AnnounceStored { .. }
             | DhtEvent::AddressLearned { .. } => {}
             // The enum may grow: a world that does not know an event must not ignore it.

@@ -1,4 +1,5 @@
 graph [
+  comment "Exported by mainswarm-testnet; sha1 of the other lines: f1af570a2809e597aebceebb89d005ce1b682341"
   directed 0
   node [
     id 0

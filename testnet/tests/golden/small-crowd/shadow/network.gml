@@ -1,4 +1,5 @@
 graph [
+  comment "Exported by mainswarm-testnet; sha1 of the other lines: e172381f19b68d7c5dc5b3b281b0a659c3d55297"
   directed 0
   node [
     id 0

@@ -4,16 +4,11 @@
 //! `TESTNET_GOLDEN=write cargo test -p mainswarm-testnet --test exports` writes the golden files
 //! anew.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+mod collecting;
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
 use mainswarm_testnet::{
-    collect,
     export::{self, ExportError, Target},
     scenario::{
         Action, Architecture, Behaviour, Case, Class, DhtPlan, DhtStart, Gate, Limit, NetworkPlan,
@@ -99,7 +94,7 @@ fn scenario(name: &str, plan: Plan) -> Scenario {
 
 fn exported(scenario: &Scenario, target: Target) -> BTreeMap<String, String> {
     let dir = tempfile::tempdir().unwrap();
-    let written = export::write(scenario, target, dir.path()).unwrap();
+    let written = export::write(scenario, target, dir.path(), false).unwrap();
     written
         .into_iter()
         .map(|path| {
@@ -530,7 +525,7 @@ fn what_cannot_be_exported_is_an_error_that_says_so() {
         change(&mut scenario.cases[0].plan);
         let dir = tempfile::tempdir().unwrap();
         for (target, _) in TARGETS {
-            let error = export::write(&scenario, target, dir.path()).unwrap_err();
+            let error = export::write(&scenario, target, dir.path(), false).unwrap_err();
             assert!(matches!(error, ExportError::Unsupported { .. }));
             assert!(error.to_string().contains(words), "{words}: {error}");
         }
@@ -539,16 +534,16 @@ fn what_cannot_be_exported_is_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = export::write(&swarm(), Target::Shadow, &file.join("x")).unwrap_err();
+    let error = export::write(&swarm(), Target::Shadow, &file.join("x"), false).unwrap_err();
     assert!(error.to_string().contains("-o"), "{error}");
 }
 
 #[test]
 fn the_tools_take_the_files() {
     let dir = tempfile::tempdir().unwrap();
-    export::write(&swarm(), Target::Compose, dir.path()).unwrap();
-    export::write(&swarm(), Target::Shadow, dir.path()).unwrap();
-    export::write(&swarm(), Target::Kubernetes, dir.path()).unwrap();
+    export::write(&swarm(), Target::Compose, dir.path(), false).unwrap();
+    export::write(&swarm(), Target::Shadow, dir.path(), false).unwrap();
+    export::write(&swarm(), Target::Kubernetes, dir.path(), false).unwrap();
     let resources = "resources: [kubernetes.yaml]\n";
     fs::write(dir.path().join("kustomization.yaml"), resources).unwrap();
     let tries: [(&str, &[&str], &[&str]); 3] = [
@@ -576,198 +571,85 @@ fn the_tools_take_the_files() {
     }
 }
 
-// ---- collecting ------------------------------------------------------------------------------------
-
-fn got(seconds: f64) -> String {
-    format!(
-        "{{\"schema\":1,\"info_hash\":\"ab\",\"name\":\"file.bin\",\"path\":\"copy/file.bin\",\
-         \"files\":[],\"bytes\":2097152,\"seconds\":{seconds},\"peers\":9,\"downloaded\":2097152,\
-         \"uploaded\":5,\"wasted\":0,\"pieces\":64,\"pieces_reused\":0}}\n"
-    )
+/// Whether every reader of YAML, shells and terminals takes it for text of one line.
+fn prints(c: char) -> bool {
+    !c.is_control() && !('\u{2028}'..='\u{202e}').contains(&c) && !"\u{feff}\u{ffff}".contains(c)
 }
 
 #[test]
-fn logs_of_every_runner_give_the_same_figures() {
-    let scenario = swarm();
-    // A file for each node, as Shadow has them; one of all, as the others print it.
-    let (mut files, mut pods, mut compose) = (Vec::new(), String::new(), String::new());
-    for (class, count) in [("seed", 2), ("peer", 8), ("slow-peer", 2)] {
-        for index in 0..count {
-            let line = match class {
-                "seed" => "{\"schema\":1,\"info_hash\":\"ab\",\"magnet\":\"magnet:?x\"}\n".into(),
-                "peer" => got(2.0 + f64::from(index) / 10.0),
-                _ => got(9.0),
-            };
-            let header = |index| {
-                format!(
-                    "{{\"testnet\":\"testnet-{}\",\"class\":\"{class}\",\"index\":{index},\"seed\":{}}}\n",
-                    scenario.name,
-                    index + 5
-                )
-            };
-            files.push((format!("{class}-{index}"), line.clone()));
-            let pod = format!("[pod/testnet-small-crowd-{class}-{index}-x7k2p/node] ");
-            pods += &format!("{pod}{}{pod}{line}", header(index));
-            let prefix = format!("{class}-{}  | ", index + 1);
-            compose += &format!("{prefix}{}{prefix}{line}", header(0));
+fn a_title_stays_in_its_comment() {
+    for (mut scenario, folder) in [(swarm(), "small-crowd"), (dht(), "cold")] {
+        for (target, _) in TARGETS {
+            let plain = exported(&scenario, target);
+            let title = scenario.title.clone();
+            for end in [
+                "\u{2028}", "\u{2029}", "\u{85}", "\r", "\n", "\u{c}", "\0", "\u{1b}[",
+            ] {
+                let own = "{kind: Pod, include: [evil.yaml]}";
+                scenario.title = format!("x{end}---{end}{own}{end}---{end}#");
+                scenario.cases[0].settings = vec![("key".into(), format!("a{end}b: 1{end}#"))];
+                for (name, text) in exported(&scenario, target) {
+                    let strange: Vec<char> =
+                        text.chars().filter(|c| !prints(*c) && *c != '\n').collect();
+                    assert_eq!(strange, [' '; 0], "{folder}/{name}, {end:?}");
+                    if name.ends_with(".yaml") {
+                        assert_eq!(yaml(&text), yaml(&plain[&name]), "{folder}/{name}, {end:?}");
+                    }
+                }
+            }
+            scenario.title = title;
+            scenario.cases[0].settings.clear();
         }
     }
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| -> PathBuf { dir.path().join(name) };
-    for (host, line) in files {
-        let folder = path("shadow/hosts").join(host);
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("mainswarm.1000.stdout"), line).unwrap();
-        fs::write(folder.join("mainswarm.1000.exitcode"), "0").unwrap();
-    }
-    fs::write(path("pods.log"), pods).unwrap();
-    fs::write(path("compose.log"), compose).unwrap();
-    for name in ["shadow", "pods.log", "compose.log"] {
-        let collected = collect::read(&scenario, 1, &[path(name)]).unwrap();
-        assert_eq!(collected.bad_lines, [""; 0], "{name}");
-        // The router's log is none of these.
-        assert_eq!(collected.silent, ["router-0"], "{name}");
-        let outcome = collected.outcome;
-        let figures = &outcome.cases[0].runs[0].figures;
-        assert_eq!(figures["complete"], 1.0, "{name}");
-        assert_eq!(figures["seconds"], 9.0, "{name}");
-        assert!((figures["seconds.peer"] - 2.35).abs() < 1e-9, "{name}");
-        // Ten of them fetch 2 MiB from 8 + 8 + 0.5 MB/s.
-        let fluid = 10.0 * 2_097_152.0 / 16_500_001.0;
-        assert!((figures["bound_seconds"] - fluid).abs() < 1e-9, "{name}");
-        // The slow ones come 1.5 s after the first.
-        assert!(
-            (figures["ratio"] - 10.5 / figures["lb_seconds"]).abs() < 1e-9,
-            "{name}"
-        );
-        assert_eq!(outcome.verdicts[0].verdict, "fail");
-        assert_eq!(outcome.cases[0].runs[0].series.completions.len(), 10);
-    }
 }
 
 #[test]
-fn bad_lines_are_named_and_the_rest_counts() {
-    let scenario = swarm();
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("peer-4.log");
-    let text = format!(
-        "listening on 10.0.0.1\n{{\"broken\n{{\"other\":1}}\n\n{}",
-        got(3.0)
-    );
-    fs::write(&log, text).unwrap();
-    let collected = collect::read(&scenario, 1, &[dir.path().to_owned()]).unwrap();
-    let whys: Vec<&str> = collected
-        .bad_lines
-        .iter()
-        .map(|line| line.split("peer-4.log").nth(1).unwrap())
-        .collect();
-    assert!(whys[0].starts_with(":1: not JSON"), "{whys:?}");
-    assert!(whys[1].starts_with(":2: "), "{whys:?}");
-    assert!(whys[2].starts_with(":3: no line of a node"), "{whys:?}");
-    assert_eq!(whys.len(), 3);
-    let figures = &collected.outcome.cases[0].runs[0].figures;
-    assert_eq!(figures["complete"], 0.1);
-    assert_eq!(figures["starved"], 9.0);
-    assert!(!figures.contains_key("ratio") && !figures.contains_key("seconds"));
-    fs::write(&log, "nothing\n").unwrap();
-    let error = collect::read(&scenario, 1, &[log]).unwrap_err().to_string();
-    assert!(error.contains("--json"), "{error}");
-    let error = collect::read(&scenario, 2, &[]).unwrap_err().to_string();
-    assert!(error.contains("no number 2"), "{error}");
-    let gone = dir.path().join("gone");
-    let error = collect::read(&scenario, 1, &[gone])
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("cannot read"), "{error}");
-}
-
-#[test]
-fn logs_of_something_else_are_refused_and_silent_nodes_are_named() {
-    let scenario = swarm();
-    let dir = tempfile::tempdir().unwrap();
-    let header = |run: &str, class: &str, index: usize, seed: usize| {
-        let seed = seed + index;
-        format!(
-            "{class}-{index} {{\"testnet\":\"testnet-{run}\",\"class\":\"{class}\",\
-             \"index\":{index},\"seed\":{seed}}}\n"
-        )
-    };
-    let own = header(&scenario.name, "seed", 0, 1);
-    let refused = |name: &str, text: String, part: &str| {
-        let log = dir.path().join(name);
-        fs::write(&log, text).unwrap();
-        let error = collect::read(&scenario, 1, &[log]).unwrap_err().to_string();
-        assert!(error.contains(part) && error.contains(name), "{error}");
-    };
-    let other = own.clone() + &header("another", "seed", 1, 1);
-    refused(
-        "other.log",
-        other,
-        "is of the run testnet-another, and testnet-",
-    );
-    let seeds = own.clone() + &header(&scenario.name, "seed", 1, 7);
-    refused(
-        "seeds.log",
-        seeds,
-        "with seed 7, and what was read before with seed 1",
-    );
-    let many = own.clone() + &header(&scenario.name, "peer", 99, 1);
-    refused(
-        "many.log",
-        many,
-        "is of peer 99, and the scenario has 8 of that class",
-    );
-    let class = own.clone() + &header(&scenario.name, "rider", 0, 1);
-    refused("class.log", class, "is of rider 0, and the scenario has 0");
-
-    let log = dir.path().join("own.log");
-    fs::write(&log, own).unwrap();
-    let collected = collect::read(&scenario, 1, &[log]).unwrap();
-    let silent = &collected.silent;
-    assert!(silent.contains(&"seed-1".into()) && !silent.contains(&"seed-0".into()));
-    assert!(silent.contains(&"slow-peer-1".into()), "{silent:?}");
-    let notes = collected.outcome.notes.join(" ");
-    assert!(notes.contains("nodes wrote nothing: "), "{notes}");
-}
-
-#[test]
-fn lookups_are_counted_in_files_and_in_one_stream() {
-    let scenario = dht();
-    let dir = tempfile::tempdir().unwrap();
-    let hosts = dir.path().join("hosts");
-    for (seeker, process, text) in [
-        (0, 1000, "{\"schema\":1,\"peer\":\"10.0.0.9:6881\"}\n"),
-        (0, 1001, ""),
+fn only_what_an_export_wrote_is_replaced() {
+    let theirs = [
+        (Target::Shadow, "network.gml", "graph [\n  directed 0\n]\n"),
+        (Target::Shadow, "prepare.sh", "#!/bin/sh\nset -eu\n"),
         (
-            1,
-            1000,
-            "{\"schema\":1,\"peer\":\"10.0.0.9:6881\"}\n{\"schema\":1,\"peer\":\"10.0.0.8:6881\"}\n",
+            Target::Shadow,
+            "shadow.yaml",
+            "# mine\ngeneral:\n  seed: 7\n",
         ),
-        (2, 1000, "{\"schema\":1,\"peer\":\"10.0.0.9:6881\"}\n"),
-    ] {
-        let folder = hosts.join(format!("seeker-{seeker}"));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("mainswarm.{process}.stdout")), text).unwrap();
-    }
-    let stream = dir.path().join("stream.log");
-    let pod = "[pod/testnet-cold-seeker-3-abcde/node] ";
-    let lines = [
-        &format!(
-            "{{\"testnet\":\"testnet-{}\",\"class\":\"seeker\",\"index\":3,\"seed\":4}}",
-            scenario.name
+        (
+            Target::Compose,
+            "Dockerfile",
+            "# Mine\nFROM debian:stable-slim\nRUN id\n",
         ),
-        "{\"lookup\":\"ab\"}",
-        "{\"schema\":1,\"peer\":\"10.0.0.9:6881\"}",
-        "{\"lookup\":\"cd\"}",
+        (Target::Compose, "compose.yaml", ""),
+        (Target::Kubernetes, "kubernetes.yaml", "\u{feff}"),
     ];
-    let lines: String = lines.iter().map(|line| format!("{pod}{line}\n")).collect();
-    fs::write(&stream, lines).unwrap();
-    for (path, success) in [(hosts, 0.75), (stream, 0.5)] {
-        let collected = collect::read(&scenario, 1, &[path]).unwrap();
-        assert_eq!(collected.bad_lines, [""; 0]);
-        assert_eq!(
-            collected.outcome.cases[0].runs[0].figures["success"],
-            success
+    let scenario = swarm();
+    for (target, name, text) in theirs {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        let write = |force| export::write(&scenario, target, dir.path(), force);
+        fs::write(&path, text).unwrap();
+        assert!(matches!(write(false), Err(ExportError::Foreign(at)) if at == path));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name}");
+        write(true).unwrap();
+        // Its own files are replaced, also by those of another scenario.
+        export::write(&dht(), target, dir.path(), false).unwrap();
+        write(false).unwrap();
+        let own = fs::read_to_string(&path).unwrap();
+        for changed in [
+            format!("{own}# mine\n"),
+            own.replacen('1', "77", 1),
+            own.clone() + &own,
+        ] {
+            fs::write(&path, &changed).unwrap();
+            let error = write(false).unwrap_err();
+            assert!(error.to_string().contains("--force"), "{name}: {error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), changed, "{name}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(
+            matches!(write(false), Err(ExportError::Foreign(_))),
+            "{name}"
         );
     }
 }
