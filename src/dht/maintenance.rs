@@ -23,7 +23,7 @@ use rand::{RngExt, rngs::StdRng};
 use super::{
     Contact, Dht, DhtEvent, Goal, KnownNode, LookupId, LookupStats, Method, Owner, Purpose, Reply,
     lookup::{Lookup, MAX_ROUTERS, Source},
-    node::{BEFORE_BIRTH, PackedAddr, QUESTIONABLE_AFTER, Seconds},
+    node::{BEFORE_BIRTH, PackedAddr, QUESTIONABLE_AFTER, Seconds, source},
     routing_table::{K, Left, Reached},
     transactions::MAX_SOFT,
 };
@@ -81,6 +81,8 @@ pub(super) struct Maintenance {
     pub(super) saved: Vec<Contact>,
     routers: Vec<SocketAddr>,
     phase: Phase,
+    /// Whether a search for the id that we have now has ended, so that we know our neighbours.
+    home: bool,
     /// Whether one of the routers has answered since the start. Until then we may be joined to an
     /// island: to nodes that started from us, say, while our own router was out of reach.
     router_heard: bool,
@@ -131,6 +133,7 @@ impl Maintenance {
             saved: Vec::new(),
             routers: Vec::new(),
             phase: Phase::Idle,
+            home: false,
             router_heard: false,
             next_knock: now,
             knocks: 0,
@@ -152,6 +155,10 @@ impl Maintenance {
 
     pub(super) fn is_joined(&self) -> bool {
         self.phase == Phase::Joined
+    }
+
+    pub(super) fn is_home(&self) -> bool {
+        self.home
     }
 
     /// Reads what every input reads.
@@ -237,6 +244,7 @@ impl Dht {
         }
         self.maintenance.saved = Vec::new();
         self.maintenance.phase = Phase::Joined;
+        self.maintenance.home = true;
         // Nodes that are restored together must not ask in step.
         let share = |rng: &mut StdRng| rng.random_range(0.0..1.0);
         self.maintenance.next_search = now + REFRESH_EVERY.mul_f32(share(&mut self.rng));
@@ -246,10 +254,10 @@ impl Dht {
         self.events.push_back(DhtEvent::Bootstrapped { nodes });
     }
 
-    /// What one node of the table may take: an address, or on Mainline all of an IP address.
+    /// What one node of the table may take: an address, or on Mainline all of a source.
     fn place(&self, addr: SocketAddr) -> SocketAddr {
         match self.config.network {
-            Network::Mainline => SocketAddr::new(addr.ip(), 0),
+            Network::Mainline => SocketAddr::new(source(&addr.ip()), 0),
             Network::Private => addr,
         }
     }
@@ -333,11 +341,21 @@ impl Dht {
         }
     }
 
-    /// We have another id, and other neighbours.
+    /// We have another id, and other neighbours: whom a search for the old one finds are not. Most
+    /// learn their address in their first search.
     pub(super) fn on_new_id(&mut self, now: Instant) {
-        if self.maintenance.phase == Phase::Joined {
-            self.maintenance.next_search = now;
-            self.maintenance.fill = Some(self.table.buckets() as u8);
+        self.maintenance.home = false;
+        match self.maintenance.phase {
+            Phase::Joined => {
+                self.maintenance.next_search = now;
+                self.maintenance.fill = Some(self.table.buckets() as u8);
+            }
+            Phase::Searching | Phase::Waiting(_) => {
+                self.lookups
+                    .retain(|_, lookup| lookup.owner != Owner::Bootstrap);
+                self.search(now);
+            }
+            Phase::Idle => {}
         }
     }
 
@@ -358,9 +376,10 @@ impl Dht {
     }
 
     /// Our search has ended.
-    pub(super) fn on_bootstrap_done(&mut self, now: Instant, stats: LookupStats) {
+    pub(super) fn on_bootstrap_done(&mut self, now: Instant, target: &NodeId, stats: LookupStats) {
         let joined = self.maintenance.phase == Phase::Joined;
         if stats.replied > 0 {
+            self.maintenance.home |= *target == self.id;
             self.maintenance.failures = 0;
             self.maintenance.phase = Phase::Joined;
             if !joined {

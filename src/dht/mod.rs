@@ -202,8 +202,12 @@ impl Dht {
         (self.votes.settled(), self.votes.open())
     }
 
-    /// How many nodes the network seems to have; `None` while too few are known.
+    /// How many nodes the network seems to have; `None` while too few are known, and until the
+    /// search for our own id has ended.
     pub fn size_estimate(&self) -> Option<SizeEstimate> {
+        if !self.maintenance.is_home() {
+            return None;
+        }
         self.sizes.estimate(&self.table.neighbours())
     }
 
@@ -641,7 +645,8 @@ impl Dht {
     /// What a lookup may know of the network.
     fn surroundings(&self, owner: Owner) -> Surroundings {
         let estimate = match owner {
-            Owner::User if self.maintenance.is_joined() => self.size_estimate(),
+            // What a search ends with is counted for the size, so liars must not crowd this one.
+            Owner::User | Owner::Refresh if self.maintenance.is_joined() => self.size_estimate(),
             Owner::User | Owner::Bootstrap | Owner::Refresh => None,
         };
         let size = estimate.map(|size| {
@@ -739,7 +744,7 @@ impl Dht {
                 stats,
                 closest: lookup.closest(),
             }),
-            Owner::Bootstrap => self.on_bootstrap_done(now, stats),
+            Owner::Bootstrap => self.on_bootstrap_done(now, &lookup.target, stats),
             Owner::Refresh => {}
         }
     }

@@ -6,7 +6,7 @@
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
 use std::{
-    net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     time::{Duration, Instant},
 };
 
@@ -113,8 +113,8 @@ impl Node {
         self.addr.is(addr)
     }
 
-    pub(super) fn has_ip(&self, ip: &IpAddr) -> bool {
-        self.addr.has_ip(ip)
+    pub(super) fn is_of(&self, source: &IpAddr) -> bool {
+        self.addr.is_of(source)
     }
 
     /// Whether its id follows from its address (BEP 42).
@@ -195,10 +195,11 @@ impl PackedAddr {
         }
     }
 
-    pub(super) fn has_ip(&self, ip: &IpAddr) -> bool {
-        match (self, ip) {
+    /// Whether it is of this [`source`].
+    pub(super) fn is_of(&self, wanted: &IpAddr) -> bool {
+        match (self, wanted) {
             (Self::V4(own, _), IpAddr::V4(ip)) => *own == ip.octets(),
-            (Self::V6(own), IpAddr::V6(ip)) => own.ip() == ip,
+            (Self::V6(own), IpAddr::V6(_)) => source(&IpAddr::V6(*own.ip())) == *wanted,
             _ => false,
         }
     }
@@ -218,6 +219,15 @@ impl PackedAddr {
                 Some(18)
             }
         }
+    }
+}
+
+/// Whom an address stands for where each may have but so much: in IPv6 it is the /64, of whose
+/// addresses one customer has as many as he likes.
+pub(super) fn source(ip: &IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => *ip,
+        IpAddr::V6(ip) => IpAddr::from(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 
@@ -276,7 +286,7 @@ mod tests {
         for text in ["10.1.2.3:65535", "[2001:db8::1]:1"] {
             let addr: SocketAddr = text.parse().expect("an address");
             let packed = PackedAddr::new(&addr);
-            assert!(packed.get() == addr && packed.is(&addr) && packed.has_ip(&addr.ip()));
+            assert!(packed.get() == addr && packed.is(&addr) && packed.is_of(&source(&addr.ip())));
             let mut bytes = [0; 18];
             let len = packed.write_compact(&mut bytes).expect("room");
             assert_eq!(crate::compact::read_addr(&bytes[..len]), Some(addr));

@@ -13,7 +13,7 @@ use lru::LruCache;
 use rand::{RngExt, rngs::StdRng};
 
 use super::{
-    node::{PackedAddr, Seconds},
+    node::{PackedAddr, Seconds, source},
     scrape::Bloom,
 };
 use crate::ids::InfoHash;
@@ -22,7 +22,7 @@ use crate::ids::InfoHash;
 const MAX_HASHES: usize = 2_000;
 const MAX_PEERS: usize = 500;
 
-/// Ours: what one IP address may hold of all places; the torrents that land on one node are a
+/// Ours: what one IPv4 address or IPv6 /64 may hold of all places; the torrents that land on one node are a
 /// vanishing part of what an honest seeder has.
 const MAX_PER_IP: u32 = 100;
 /// Ours: one per cent of a torrent's places.
@@ -37,7 +37,7 @@ pub(super) struct PeerStore {
     /// one.
     share: bool,
     hashes: Option<Box<LruCache<InfoHash, Vec<Peer>>>>,
-    /// Entries per IP address, where shares are bounded.
+    /// Entries per source, where shares are bounded: an IPv4 address or an IPv6 /64.
     per_ip: BTreeMap<IpAddr, u32>,
     peers: usize,
 }
@@ -77,7 +77,7 @@ impl PeerStore {
         now: Seconds,
         rng: &mut StdRng,
     ) -> bool {
-        let ip = addr.ip();
+        let source = source(&addr.ip());
         let hashes = self.hashes.get_or_insert_with(|| {
             let bound = NonZeroUsize::new(MAX_HASHES).expect("not zero");
             Box::new(LruCache::sparse(bound))
@@ -88,12 +88,17 @@ impl PeerStore {
                 known.seed = seed;
                 return true;
             }
-            let same_ip = || peers.iter().filter(|peer| peer.addr.has_ip(&ip)).count();
-            if self.share && same_ip() >= MAX_PER_IP_AND_HASH {
+            let same = || peers.iter().filter(|peer| peer.addr.is_of(&source)).count();
+            if self.share && same() >= MAX_PER_IP_AND_HASH {
                 return false;
             }
         }
-        if self.share && self.per_ip.get(&ip).is_some_and(|held| *held >= MAX_PER_IP) {
+        if self.share
+            && self
+                .per_ip
+                .get(&source)
+                .is_some_and(|held| *held >= MAX_PER_IP)
+        {
             return false;
         }
         if !hashes.contains(&info_hash) {
@@ -122,7 +127,7 @@ impl PeerStore {
         });
         self.peers += 1;
         if self.share {
-            *self.per_ip.entry(ip).or_default() += 1;
+            *self.per_ip.entry(source).or_default() += 1;
         }
         true
     }
@@ -231,11 +236,11 @@ impl Peer {
 
 fn release(per_ip: &mut BTreeMap<IpAddr, u32>, peers: &[Peer]) {
     for peer in peers {
-        let ip = peer.addr.get().ip();
-        if let Some(held) = per_ip.get_mut(&ip) {
+        let source = source(&peer.addr.get().ip());
+        if let Some(held) = per_ip.get_mut(&source) {
             *held -= 1;
             if *held == 0 {
-                per_ip.remove(&ip);
+                per_ip.remove(&source);
             }
         }
     }
@@ -297,6 +302,35 @@ mod tests {
         store.check();
         assert_eq!(store.peers(), 1 + MAX_PER_IP as usize);
         assert_eq!(store.of(&honest, 0), [addr(7, 1)]);
+    }
+
+    #[test]
+    fn the_addresses_of_a_subnet_share_a_share() {
+        let mut rng = StdRng::from_seed([1; 32]);
+        let mut store = PeerStore::new(true);
+        let hash = InfoHash::new([1; 20]);
+        let peer = |subnet: u16, n: u16| {
+            let ip = IpAddr::from([0x2001, 0xdb8, 0, subnet, 0, 0, 0, n]);
+            SocketAddr::new(ip, 1)
+        };
+        for n in 0..20 {
+            let stored = store.add(hash, &peer(0, n), false, 0, &mut rng);
+            assert_eq!(stored, usize::from(n) < MAX_PER_IP_AND_HASH);
+        }
+        assert!(store.add(hash, &peer(1, 0), false, 0, &mut rng));
+        for n in 0..200u8 {
+            store.add(
+                InfoHash::new([n; 20]),
+                &peer(0, n.into()),
+                false,
+                0,
+                &mut rng,
+            );
+        }
+        assert_eq!(store.peers(), 1 + MAX_PER_IP as usize);
+        store.check();
+        store.expire(EXPIRE_AFTER);
+        assert!(store.hashes.is_none() && store.per_ip.is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! [BEP 5]: https://www.bittorrent.org/beps/bep_0005.html
 
 mod neighbourhood;
+mod places;
 
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
@@ -246,13 +247,6 @@ impl RoutingTable {
         }
     }
 
-    /// Whether the IP address has its one place already.
-    fn holds_ip(&self, addr: &SocketAddr, now: Seconds) -> bool {
-        let ip = addr.ip();
-        let mut all = self.nodes.iter().chain(&self.spares);
-        all.any(|node| node.has_ip(&ip) && node.quality(now) != Quality::Bad)
-    }
-
     fn insert(&mut self, node: Node, now: Seconds) -> Entry {
         loop {
             let index = self.index(&node.id);
@@ -299,16 +293,6 @@ impl RoutingTable {
         let node = self.nodes.remove(at);
         let index = self.index(&node.id);
         self.buckets[index].len -= 1;
-    }
-
-    /// A node whose place is free for another: a bad one, or the slowest of those whose ids do not
-    /// follow from their addresses, if the other's does and that is preferred.
-    fn worst(&self, range: Range<usize>, now: Seconds, prefers: bool) -> Option<usize> {
-        let at = |at: &usize| &self.nodes[*at];
-        let mut all = range.clone();
-        let bad = all.find(|place| at(place).quality(now) == Quality::Bad);
-        let outsiders = range.filter(|place| prefers && !at(place).conforms());
-        bad.or_else(|| outsiders.max_by_key(|place| at(place).rtt()))
     }
 
     /// Splits the home bucket: who shares one bit more with us moves on.
@@ -422,20 +406,6 @@ impl RoutingTable {
             self.remove(at);
         }
         self.spares.retain(|node| !node.has_addr(addr));
-    }
-
-    /// Whether a node of this id and address could enter.
-    pub(super) fn has_room(&self, id: &NodeId, addr: &SocketAddr, now: Seconds) -> bool {
-        let index = self.index(id);
-        let bucket = self.bucket(index);
-        let bad = |node: &Node| node.quality(now) == Quality::Bad;
-        let fits = index + 1 >= self.buckets.len()
-            || bucket.len() < self.size(index)
-            || bucket.iter().any(bad);
-        // Most do not fit, and only for the others the whole table is searched.
-        fits && *id != self.own
-            && !self.contains_addr(addr)
-            && !(self.one_per_ip && self.holds_ip(addr, now))
     }
 
     /// Fills `out` with the nodes closest to `target` that are not bad, closest first, and returns

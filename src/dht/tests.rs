@@ -703,3 +703,32 @@ fn a_restored_table_is_as_good_as_before() {
     }
     assert!(sent.contains(&node(3)), "{sent:?}");
 }
+
+#[test]
+fn refreshes_believe_no_more_than_other_searches() {
+    let mut net = Net::joined(60);
+    let dht = net.node(3);
+    let around = dht.surroundings(Owner::User);
+    assert!(around.size.is_some());
+    assert_eq!(dht.surroundings(Owner::Refresh), around);
+    assert_eq!(dht.surroundings(Owner::Bootstrap).size, None);
+    // A crowd right at the target, of which one in eight is counted for the size.
+    let target = NodeId::new([0x5a; 20]);
+    let (now, soft) = (net.now, Duration::from_secs(1));
+    let mut lookup = Lookup::new(target, Goal::Nodes, Owner::Refresh, soft, around, now);
+    for n in 0..8u8 {
+        let bit = usize::from(n);
+        let far = target.with_bit(bit, !target.bit(bit));
+        let ids = [far, target.with_bit(152 + bit, !target.bit(152 + bit))];
+        for (port, id) in (0..).zip(ids) {
+            let addr = node(1_000 + 2 * u16::from(n) + port);
+            lookup.seed(Contact { id, addr }, Source::Table(RTT));
+        }
+    }
+    while let Step::Ask(addr, Some(id), _) = lookup.next(now) {
+        let none = std::iter::empty();
+        lookup.on_reply(&NodeId::new([0; 20]), Contact { id, addr }, RTT, None, none);
+    }
+    let eighth = lookup.farthest_holder().expect("enough have replied");
+    assert!(target.distance(&eighth).leading_zeros() < 8, "{eighth}");
+}

@@ -259,13 +259,15 @@ impl Candidates {
         }
         new.conforms = !self.around.bound_ids || node_id::conforms(&new.addr.ip(), &id);
         if let Some(at) = self.list.iter().position(|node| node.addr == new.addr) {
-            let known = &self.list[at];
+            let known = &mut self.list[at];
             // Two say it is somebody else: it will tell, and is asked where it may matter more.
+            // Whoever it is, both of their paths lead there.
             let better = (!new.conforms, new.distance) < (!known.conforms, known.distance);
+            known.paths |= new.paths;
             if !better || known.verified || known.state != State::Fresh {
                 return;
             }
-            self.list.remove(at);
+            new.paths = self.list.remove(at).paths;
         } else if self.is_taken(&new.addr) {
             return;
         }
@@ -676,6 +678,32 @@ mod tests {
         all.add_all(other.into_iter(), at([77, 7, 7, 7], 1), 1, 1);
         assert_eq!(all.iter().count(), 3);
         all.check();
+    }
+
+    #[test]
+    fn who_is_named_falsely_stays_on_the_path_that_named_him_truly() {
+        // Which claim comes first, and which is closer, changes nothing.
+        for (honest, lie) in [(3.0, 2.0), (2.0, 3.0)] {
+            for liar_first in [true, false] {
+                let mut all = Candidates::new(NodeId::new([0; 20]), AROUND);
+                let at = |ip: [u8; 4]| SocketAddr::new(ip.into(), 1);
+                let mut claims = [
+                    (id_at(honest, 1), at([50, 1, 1, 1]), 0b01),
+                    (id_at(lie, 2), at([66, 6, 6, 6]), 0b10),
+                ];
+                claims[..].rotate_left(usize::from(liar_first));
+                let named = at([40, 1, 1, 1]);
+                for (id, from, path) in claims {
+                    all.add_all([(id, named)].into_iter(), from, 1, path);
+                }
+                all.check();
+                for mark in [0b01, 0b10] {
+                    let mut on_path = all.counted_on(mark);
+                    assert!(on_path.any(|(_, node)| node.addr == named), "{mark:b}");
+                }
+                assert_eq!(all.iter().count(), 1);
+            }
+        }
     }
 
     #[test]

@@ -65,6 +65,38 @@ fn nodes_learn_their_addresses_and_take_the_ids_that_follow() {
 }
 
 #[test]
+fn a_new_id_is_searched_for_at_once() {
+    let mut net = mainline(16, IdCheck::Prefer);
+    let late = global(17);
+    let config = DhtConfig::new(Network::Mainline, Family::V4);
+    let mut dht = Dht::new(config, net.rng.random(), net.now);
+    dht.bootstrap(net.now, &[global(0)]);
+    let first = dht.id();
+    let own = |dht: &Dht| {
+        let lookups = dht.lookups.values();
+        let own = lookups.filter(|lookup| lookup.owner == Owner::Bootstrap);
+        own.map(|lookup| lookup.target).collect::<Vec<_>>()
+    };
+    assert_eq!(own(&dht), [first]);
+    for n in 0..20 {
+        dht.on_vote(net.now, &global(n), late.ip());
+    }
+    assert!(dht.id() != first && node_id::conforms(&late.ip(), &dht.id()));
+    assert!(!dht.maintenance.is_joined());
+    assert_eq!(own(&dht), [dht.id()]);
+    assert_eq!(dht.size_estimate(), None);
+    dht.check();
+    net.nodes.insert(late, dht);
+    net.run(Duration::from_secs(20));
+    let dht = &net.nodes[&late];
+    assert!(dht.maintenance.is_joined() && dht.maintenance.is_home());
+    assert!(dht.size_estimate().is_some());
+    let joined = |event: &&DhtEvent| matches!(event, DhtEvent::Bootstrapped { .. });
+    net.drain();
+    assert_eq!(net.events[&late].iter().filter(joined).count(), 1);
+}
+
+#[test]
 fn without_the_check_ids_stay_and_with_it_a_known_address_decides_at_once() {
     let net = mainline(12, IdCheck::Off);
     let stray = net.nodes.iter().filter(|(at, dht)| {
