@@ -28,7 +28,11 @@ use lab::Lab;
 pub const FIGURES: &[(&str, &str)] = &[
     (
         "success",
-        "share of lookups that found their announcer; after a partition only those on one side",
+        "share of lookups that found their announcer, of those whose seeker stayed for 10 s; after a partition only those on one side",
+    ),
+    (
+        "abandoned",
+        "share of lookups whose seeker went within 10 s, whether it had found anything or not; they count nowhere else",
     ),
     (
         "success_before",
@@ -72,7 +76,7 @@ pub const FIGURES: &[(&str, &str)] = &[
     ),
     (
         "hops",
-        "mean referrals up to the first peer; a node of one's own table is the first",
+        "mean referrals up to the first peer, of lookups that found it; a node of one's own table is the first",
     ),
     (
         "hops_model",
@@ -87,15 +91,15 @@ pub const FIGURES: &[(&str, &str)] = &[
     ("queries_model", "1.8 log10 n + 7"),
     (
         "first_ms_p50",
-        "median time to the first peer, milliseconds",
+        "median time until the announcer is found, of all lookups, milliseconds; missing if half never find it",
     ),
     (
         "first_ms_p90",
-        "time to the first peer that 90 % stay below, milliseconds",
+        "time until the announcer is found that 90 % of all lookups stay below, milliseconds",
     ),
     (
         "first_ms_p99",
-        "time to the first peer that 99 % stay below, milliseconds",
+        "time until the announcer is found that 99 % of all lookups stay below, milliseconds",
     ),
     ("done_ms_p50", "median time to a lookup's end, milliseconds"),
     (
@@ -116,7 +120,7 @@ pub const FIGURES: &[(&str, &str)] = &[
     ),
     (
         "upkeep_messages",
-        "datagrams per second sent by a node that looks for nothing",
+        "datagrams per second sent by a node that looks for nothing and stays from the start to the end",
     ),
     (
         "upkeep_bytes",

@@ -46,7 +46,7 @@ use crate::{
     experiment::Progress,
     outcome::Run,
     scenario::{Action, DhtPlan, DhtStart, Plan, Session},
-    statistics::{percentile, percentile_among},
+    statistics::{percentile, percentile_among, sorted},
 };
 
 /// Runs the DHT half of a plan.
@@ -697,13 +697,8 @@ impl<'a> Lab<'a> {
             .iter()
             .filter_map(|look| look.result.as_ref())
             .collect();
-        let sorted = |values: Vec<f64>| {
-            let mut values = values;
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let first = sorted(results.iter().filter_map(|found| found.first).collect());
-        let queries = sorted(results.iter().map(|found| f64::from(found.asked)).collect());
+        let first = sorted(results.iter().filter_map(|found| found.first));
+        let queries = sorted(results.iter().map(|found| f64::from(found.asked)));
         let hops: f64 = results.iter().map(|found| f64::from(found.hops)).sum();
         let count = results.len().max(1) as f64;
         let figures = &mut run.figures;
@@ -729,10 +724,11 @@ impl<'a> Lab<'a> {
         set("queries", Some(queries.iter().sum::<f64>() / count));
         set("queries_p95", percentile(&queries, 95));
         for percent in [50, 90, 99] {
-            let value = percentile(&first, percent).map(|seconds| seconds * 1000.0);
+            let value = percentile_among(&first, looks.len(), percent);
+            let value = value.map(|seconds| seconds * 1000.0);
             set(&format!("first_ms_p{percent}"), value);
         }
-        let done = sorted(results.iter().map(|found| found.seconds).collect());
+        let done = sorted(results.iter().map(|found| found.seconds));
         for percent in [50, 99] {
             let value = percentile(&done, percent).map(|seconds| seconds * 1000.0);
             set(&format!("done_ms_p{percent}"), value);

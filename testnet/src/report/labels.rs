@@ -199,6 +199,7 @@ const FIGURES: &[(&str, &str, &str)] = &[
         "",
     ),
     ("success", "share of lookups that succeed", ""),
+    ("abandoned", "lookups whose seeker went at once", "share"),
     (
         "success_before",
         "share of lookups that succeed before the event",

@@ -54,10 +54,12 @@ pub struct LookupRecord {
     pub info_hash: InfoHash,
     /// When, since the world began.
     pub started: Duration,
-    /// How long the first peer took.
+    /// How long the first peer took, whoever it is: liars answer too.
     pub first_peer: Option<Duration>,
     /// The peers found.
     pub peers: Vec<SocketAddr>,
+    /// How long each of them took, in the same order.
+    pub took: Vec<Duration>,
     /// The lookup's end.
     pub done: Option<LookupStats>,
     /// The closest nodes that replied, closest first, once it has ended.
@@ -200,6 +202,7 @@ impl World {
             started: self.now(),
             first_peer: None,
             peers: Vec::new(),
+            took: Vec::new(),
             done: None,
             closest: Vec::new(),
             path: Vec::new(),
@@ -335,6 +338,7 @@ impl World {
                         let waited = at.saturating_sub(record.started);
                         record.first_peer.get_or_insert(waited);
                         record.peers.extend_from_slice(&peers);
+                        record.took.resize(record.peers.len(), waited);
                     }
                     RecordUpdate::Reply(after, from) => record.path.push((after, from)),
                     RecordUpdate::Done(stats, closest) => {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     outcome::{Hop, Run},
     sim::{LookupRecord, hash::log2},
-    statistics::{mean, percentile, sorted},
+    statistics::{mean, percentile, percentile_among, sorted},
 };
 
 /// Sums a run up.
@@ -35,21 +35,25 @@ pub(super) fn sum_up(lab: &Lab<'_>) -> Run {
 struct Judged<'a> {
     looked: Looked,
     record: &'a LookupRecord,
-    found: bool,
+    /// How long it took until the announcer was among the peers. What else comes may be a lie.
+    found: Option<Duration>,
 }
 
-/// All lookups whose maker lived to see their end, in order of time.
+/// All lookups whose maker stayed for [`PATIENCE`] at least, in order of time. Whether it had found
+/// anything when it went must not matter: those who would have found late would be left out.
 fn judge<'a>(lab: &'a Lab<'_>) -> Vec<Judged<'a>> {
     let judge = |looked: &Looked| {
         let record = &lab.world.lookups()[looked.record];
         // A translator of addresses may show every holder another port.
         let ip = looked.announcer.ip();
-        let found = record.peers.iter().any(|peer| peer.ip() == ip);
-        let ended = found || record.done.is_some() || lab.people.contains(record.node);
-        ended.then_some(Judged {
+        let mut arrivals = record.peers.iter().zip(&record.took);
+        let found = arrivals.find(|(peer, _)| peer.ip() == ip);
+        let gone = lab.notes.gone.get(&record.node);
+        let stayed = gone.is_none_or(|gone| *gone >= record.started + PATIENCE);
+        stayed.then_some(Judged {
             looked: *looked,
             record,
-            found,
+            found: found.map(|(_, took)| *took),
         })
     };
     lab.notes.looked.iter().filter_map(judge).collect()
@@ -58,9 +62,12 @@ fn judge<'a>(lab: &'a Lab<'_>) -> Vec<Judged<'a>> {
 fn lookups(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     let stats: Vec<_> = judged.iter().filter_map(|one| one.record.done).collect();
     let queries = sorted(stats.iter().map(|stats| stats.asked.into()));
-    let hops: Vec<f64> = stats
+    // Up to a liar's answer there are hops too; they lead nowhere.
+    let honest = judged
         .iter()
-        .filter_map(|stats| Some(f64::from(stats.first_peer_hops?)))
+        .filter(|one| one.found.is_some() && one.found == one.record.first_peer);
+    let hops: Vec<f64> = honest
+        .filter_map(|one| Some(f64::from(one.record.done?.first_peer_hops?)))
         .collect();
     // The logarithm by fixed arithmetic, as everything in a run.
     let log10 = log2(f64::from(lab.dht.nodes.max(1))) / log2(10.0);
@@ -72,8 +79,12 @@ fn lookups(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     }
     set_some(run, "queries", mean(&queries));
     set_some(run, "queries_p95", percentile(&queries, 95));
-    let first = judged.iter().filter_map(|one| one.record.first_peer);
-    run.series.first_peer = sorted(first.map(|time| time.as_secs_f64()));
+    let found = judged.iter().filter_map(|one| one.found);
+    run.series.first_peer = sorted(found.map(|took| took.as_secs_f64()));
+    let asked = lab.notes.looked.len();
+    if asked > 0 {
+        set(run, "abandoned", 1.0 - judged.len() as f64 / asked as f64);
+    }
     let done = stats.iter().map(|stats| stats.elapsed.as_secs_f64());
     run.series.lookup_done = sorted(done);
     for (name, percent) in [
@@ -81,7 +92,8 @@ fn lookups(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
         ("first_ms_p90", 90),
         ("first_ms_p99", 99),
     ] {
-        let seconds = percentile(&run.series.first_peer, percent);
+        // Of all, not of those that found: the slowest of all are the ones that never do.
+        let seconds = percentile_among(&run.series.first_peer, judged.len(), percent);
         set_some(run, name, seconds.map(|seconds| seconds * 1e3));
     }
     for (name, percent) in [("done_ms_p50", 50), ("done_ms_p99", 99)] {
@@ -117,7 +129,9 @@ fn successes(lab: &Lab<'_>, judged: &[Judged<'_>], run: &mut Run) {
     let notes = &lab.notes;
     let share = |filter: &dyn Fn(&Looked) -> bool| {
         let chosen = judged.iter().filter(|one| filter(&one.looked));
-        let found: Vec<f64> = chosen.map(|one| f64::from(u8::from(one.found))).collect();
+        let found: Vec<f64> = chosen
+            .map(|one| f64::from(u8::from(one.found.is_some())))
+            .collect();
         mean(&found)
     };
     set_some(run, "success", share(&|looked| looked.side != Side::Across));
@@ -196,7 +210,7 @@ fn first_good<'a>(
 /// When the first so many lookups in a row had been made of which 99 of 100 found their key.
 fn first_row(judged: &[Judged<'_>], row: usize) -> Option<Duration> {
     let good = |ones: &&[Judged<'_>]| {
-        let found = ones.iter().filter(|one| one.found).count();
+        let found = ones.iter().filter(|one| one.found.is_some()).count();
         100 * found >= 99 * ones.len()
     };
     let row = judged.windows(row).find(good)?;
@@ -217,7 +231,7 @@ fn windows<'a>(
             windows.push((end, 0, 0));
         }
         if let Some((_, found, all)) = windows.last_mut() {
-            *found += usize::from(one.found);
+            *found += usize::from(one.found.is_some());
             *all += 1;
         }
     }
@@ -370,6 +384,8 @@ fn set_some(run: &mut Run, figure: &str, value: Option<f64>) {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than any lookup takes that is of use to someone who waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A network should be whole again after a quarter of an hour.
 const RECOVERED: Duration = Duration::from_secs(15 * 60);
 /// What a draw is for.

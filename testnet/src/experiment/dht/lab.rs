@@ -249,6 +249,7 @@ impl<'a> Lab<'a> {
             self.people.remove_reachable(&id);
         }
         self.people.remove(node);
+        self.notes.gone.insert(node, self.world.now());
         self.world.crash(node);
     }
 

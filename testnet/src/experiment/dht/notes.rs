@@ -1,6 +1,6 @@
 //! What an experiment writes down while it runs.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// A lookup that was made.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,8 @@ pub(super) struct Idle {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) looked: Vec<Looked>,
+    /// When each that is gone went, since the world began.
+    pub(super) gone: BTreeMap<u32, Duration>,
     pub(super) announced: Vec<Announced>,
     /// Records of lookups for nobody's key.
     pub(super) probes: Vec<usize>,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::run;
 use crate::{
     outcome::Run,
-    scenario::{Action, AttackKind, AttackPlan, DhtPlan, DhtStart, Plan, Session, TimedEvent},
+    scenario::{
+        Action, AttackAnswer, AttackKind, AttackPlan, DhtPlan, DhtStart, Plan, Session, TimedEvent,
+    },
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -88,6 +90,30 @@ fn half_the_nodes_die_in_a_storm() {
         before == 300.0 && (140.0..180.0).contains(&after),
         "{before} {after}"
     );
+}
+
+#[test]
+fn who_never_finds_is_the_slowest_of_all_and_who_goes_at_once_counts_nowhere() {
+    let mut lossy = plan(DhtPlan {
+        session: Session::Exponential { median: MINUTE },
+        ..small()
+    });
+    lossy.network.loss = 0.2;
+    // They name peers that nobody announced, and are often the first to answer.
+    lossy.attack = Some(AttackPlan {
+        kind: AttackKind::Eclipse,
+        answers: AttackAnswer::Poison,
+        ..AttackPlan::default()
+    });
+    let run = go(&lossy, 2);
+    let (success, abandoned) = (figure(&run, "success"), figure(&run, "abandoned"));
+    assert!((0.1..0.9).contains(&success), "{success}");
+    // A median of a minute: 11 % go within ten seconds.
+    assert!((0.03..0.25).contains(&abandoned), "{abandoned}");
+    let found = success * (1.0 - abandoned) * 120.0;
+    let seen = run.series.first_peer.len();
+    assert!((found - seen as f64).abs() < 1e-6, "{found} {seen}");
+    assert!(!run.figures.contains_key("first_ms_p99"));
 }
 
 #[test]
