@@ -168,7 +168,11 @@ pub fn notes(case: &Case, options: &LiveOptions) -> Vec<String> {
                 .to_owned(),
         );
     }
-    notes.push("A ratio taken with more than 70 % of the processor in use is void.".to_owned());
+    notes.push(
+        "With more than 70 % of the processor in use a ratio is void, and so is a time or a success \
+         that falls short."
+            .to_owned(),
+    );
     notes
 }
 

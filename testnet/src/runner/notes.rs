@@ -118,7 +118,8 @@ fn processor(engine: Engine, cases: &[CaseOutcome]) -> Option<String> {
              but those of the engine."
         ),
         Engine::Live => format!(
-            "The busiest run used {busiest:.0} % of the processor; a ratio above 70 % is void."
+            "The busiest run used {busiest:.0} % of the processor; above 70 % what compares rates \
+             is void, and so is a time or a success that falls short."
         ),
     })
 }

@@ -42,6 +42,14 @@ at_most = 1
 figure = "seed_copies"
 at_most = 1
 engine = "live"
+[[gate]]
+figure = "seconds"
+at_most = 5
+engine = "live"
+[[gate]]
+figure = "seconds"
+at_most = 15
+engine = "live"
 "#;
 
 fn scenario(set: &[&str]) -> Scenario {
@@ -259,7 +267,7 @@ fn what_is_missing_fails_and_what_cannot_be_is_left_out() {
 }
 
 #[test]
-fn live_gates_are_live_and_a_busy_machine_makes_a_ratio_void() {
+fn live_gates_are_live_and_a_busy_machine_makes_void_what_it_may_have_spoiled() {
     let scenario = scenario_of_one();
     let busy = |cpu: f64| {
         let run_case = move |case: &Case, seed: u64, threads: usize, watch: &dyn Fn(Progress)| {
@@ -278,10 +286,14 @@ fn live_gates_are_live_and_a_busy_machine_makes_a_ratio_void() {
     let idle = busy(0.5);
     assert_eq!(verdicts(&idle)[0].0, "goal");
     assert_eq!(verdicts(&idle)[4], ("fail", Some(2.0)));
+    assert_eq!(verdicts(&idle)[5], ("fail", Some(10.0)));
     assert!(!idle.outcome.cases[0].runs[0].figures.contains_key("speed"));
     let void = busy(0.9);
     assert_eq!(verdicts(&void)[0], ("not run", None));
     assert_eq!(verdicts(&void)[4].0, "fail");
+    // Ten seconds may be the machine's doing, but it cannot have made them fewer.
+    assert_eq!(verdicts(&void)[5], ("not run", None));
+    assert_eq!(verdicts(&void)[6], ("pass", Some(10.0)));
     assert!(void.outcome.notes.iter().any(|note| note.contains("void")));
     assert!(!void.judged_nothing() && !idle.judged_nothing());
     assert!(idle.outcome.replay.starts_with("testnet run x.toml"));
