@@ -31,6 +31,18 @@ impl File {
         })
     }
 
+    /// What stands under each figure where it stands alone.
+    pub(super) fn captions<'a>(figures: impl IntoIterator<Item = &'a Figure>) -> Self {
+        let captions = figures.into_iter().map(|figure| {
+            let (name, title, caption) = (&figure.name, &figure.title, figure.caption());
+            format!("{name}: {title}. {caption}\n")
+        });
+        Self {
+            name: "captions.txt".into(),
+            bytes: captions.collect::<Vec<_>>().join("\n").into_bytes(),
+        }
+    }
+
     /// A figure's two.
     pub(super) fn both(figure: &Figure) -> Result<[Self; 2], ReportError> {
         let svg = figure.drawing.standalone(&figure.title, &figure.caption());
@@ -108,6 +120,9 @@ fn earlier(page: &Path) -> Result<Option<Vec<String>>, ReportError> {
     let html = String::from_utf8_lossy(&bytes);
     if !html.contains(page::GENERATOR) {
         return Err(ReportError::Foreign(page.into()));
+    }
+    if !page::is_as_written(&html) {
+        return Err(ReportError::Edited(page.into()));
     }
     let listed = html
         .split_once("<meta name=\"files\" content=\"")

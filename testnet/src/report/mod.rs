@@ -47,6 +47,12 @@ pub enum ReportError {
     /// A file of that name is there and no report wrote it.
     #[error("{} is not of a report and would be lost; choose an empty directory", .0.display())]
     Foreign(PathBuf),
+    /// Somebody has written into a page.
+    #[error(
+        "{} was changed since a report wrote it, and the changes would be lost; choose an empty directory",
+        .0.display()
+    )]
+    Edited(PathBuf),
     /// What was read back is not a report's.
     #[error("{} is not a report's: {reason}; run the scenario again with --report", .path.display())]
     NotAReport {
@@ -79,11 +85,14 @@ pub fn prepare(dir: &Path, page: &str) -> Result<(), ReportError> {
     files::prepare(&dir.join(page), dir)
 }
 
-/// Writes `index.html`, `outcome.json` and every figure as `NAME.svg` and `NAME.png` into a
-/// directory, and returns the page's path. An earlier report there is replaced, and nothing else.
+/// Writes `index.html`, `outcome.json`, every figure as `NAME.svg` and `NAME.png` and `captions.txt`
+/// with what belongs under them into a directory, and returns the page's path. An earlier report there is replaced, and nothing else.
 pub fn write(outcome: &Outcome, dir: &Path) -> Result<PathBuf, ReportError> {
     let drawn = figures::of(outcome)?;
-    let mut beside = vec![File::json("outcome.json", &outcome.kept())?];
+    let mut beside = vec![
+        File::json("outcome.json", &outcome.kept())?,
+        File::captions(&drawn),
+    ];
     for figure in &drawn {
         beside.extend(File::both(figure)?);
     }
@@ -103,6 +112,7 @@ pub fn figure_2_23(outcomes: &[Outcome], dir: &Path) -> Result<PathBuf, ReportEr
     let name = textbook::NAME;
     let kept: Vec<Outcome> = outcomes.iter().map(Outcome::without_series).collect();
     let mut beside = vec![File::json(&format!("{name}.json"), &kept)?];
+    beside.push(File::captions([&figure]));
     beside.extend(File::both(&figure)?);
     let body = page::textbook(outcomes, &figure, &all);
     files::publish(dir, FIGURE_PAGE, "Figure 2.23", &body, &beside)

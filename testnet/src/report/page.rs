@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sha1::{Digest, Sha1};
+
 use crate::outcome::Outcome;
 
 use super::{
@@ -17,7 +19,7 @@ pub(super) const GENERATOR: &str = "<meta name=\"generator\" content=\"mainswarm
 
 /// A whole page. `files` are those beside it that belong to the same report.
 pub(super) fn document(title: &str, files: &[String], body: &str) -> String {
-    format!(
+    let page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{GENERATOR}\n\
          <meta name=\"files\" content=\"{}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -25,7 +27,27 @@ pub(super) fn document(title: &str, files: &[String], body: &str) -> String {
         escape(&files.join(" ")),
         escape(title),
         include_str!("style.css"),
-    )
+    );
+    let marked = format!("{GENERATOR}\n{DIGEST}{}\">", digest(&page));
+    page.replacen(GENERATOR, &marked, 1)
+}
+
+/// What stands in a page before the digest of its other lines, for words that somebody adds to it
+/// must not be lost.
+const DIGEST: &str = "<meta name=\"digest\" content=\"";
+
+/// Whether nobody has changed a page since [`document`] made it.
+pub(super) fn is_as_written(page: &str) -> bool {
+    let mark = page.lines().find(|line| line.starts_with(DIGEST));
+    mark.is_some_and(|mark| {
+        let rest = page.replacen(&format!("{mark}\n"), "", 1);
+        mark == format!("{DIGEST}{}\">", digest(&rest))
+    })
+}
+
+fn digest(text: &str) -> String {
+    let digest = Sha1::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The page of one scenario.

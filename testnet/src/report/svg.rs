@@ -7,11 +7,7 @@ use resvg::{
     usvg::{Options, Tree, fontdb::Database},
 };
 
-use super::{
-    ReportError,
-    plot::UNITS,
-    text::{escape, shortened, wrapped},
-};
+use super::{ReportError, plot::UNITS, text::escape};
 
 /// Pixels of the bitmap for each of the drawing: sharp on screens of today and in print.
 const SHARPNESS: f32 = 2.0;
@@ -19,9 +15,8 @@ const SHARPNESS: f32 = 2.0;
 /// What browsers set text in: the bitmap's face first, then what they have.
 const FACES: &str = "Noto Sans, Helvetica Neue, Arial, sans-serif";
 
-/// Height of a line of the caption, and its letters.
-const LINE: f64 = 16.0;
-const LETTERS: f64 = 11.5;
+/// White above and below.
+const RIM: f64 = 8.0;
 
 /// What a figure shows, without its caption.
 #[derive(Debug, Clone)]
@@ -66,25 +61,19 @@ impl Drawing {
         out
     }
 
-    /// By itself: with the title above and the caption below.
+    /// By itself: axes, units and names of lines. A paper sets title and caption in its own type, so
+    /// they are in the file and not in the picture.
     pub(super) fn standalone(&self, title: &str, caption: &str) -> String {
-        let letters = (self.width - 24.0) / (LETTERS * 0.53);
-        let lines = wrapped(caption, letters as usize);
-        let (above, below) = (34.0, 12.0 + LINE * lines.len() as f64 + 8.0);
-        let mut out = self.opened(title, caption, -above, above + self.height + below, true);
+        let height = self.height + 2.0 * RIM;
+        let mut out = self.opened(title, caption, -RIM, height, true);
         let _ = write!(
             out,
             "<rect x=\"0\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"#FFFFFF\"/>",
-            -above * UNITS,
+            -RIM * UNITS,
             self.width * UNITS,
-            (above + self.height + below) * UNITS
+            height * UNITS
         );
-        out.push_str(&line(12.0, -12.0, 15.0, true, &shortened(title, 80)));
         out.push_str(&self.body);
-        for (index, text) in lines.iter().enumerate() {
-            let y = self.height + 12.0 + LINE * index as f64 + 8.0;
-            out.push_str(&line(12.0, y, LETTERS, false, text));
-        }
         out.push_str("</svg>\n");
         out
     }
@@ -108,22 +97,6 @@ impl Drawing {
         }
         out
     }
-}
-
-/// A line of text by itself.
-fn line(x: f64, y: f64, size: f64, bold: bool, text: &str) -> String {
-    let (weight, fill) = if bold {
-        (" font-weight=\"bold\"", "#22262B")
-    } else {
-        ("", "#6B727B")
-    };
-    format!(
-        "<text x=\"{}\" y=\"{}\" font-size=\"{}\"{weight} fill=\"{fill}\">{}</text>",
-        x * UNITS,
-        y * UNITS,
-        size * UNITS,
-        escape(text)
-    )
 }
 
 /// The pixels of an SVG document, as a PNG file.

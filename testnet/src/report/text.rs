@@ -125,33 +125,6 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     format!("{}…", head.trim_end())
 }
 
-/// Lines of at most `width` characters, broken at spaces; longer words are cut.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let mut word: Vec<char> = word.chars().collect();
-        loop {
-            let line = lines.last_mut().expect("there is always a line");
-            let used = line.chars().count();
-            let space = usize::from(used > 0);
-            if used + space + word.len() <= width {
-                if used > 0 {
-                    line.push(' ');
-                }
-                line.extend(&word);
-                break;
-            }
-            if used == 0 {
-                let rest = word.split_off(width.min(word.len()));
-                line.extend(&word);
-                word = rest;
-            }
-            lines.push(String::new());
-        }
-    }
-    lines
-}
-
 /// A relative address for a link: everything but plain characters percent-encoded.
 pub(super) fn link(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
@@ -241,9 +214,6 @@ mod tests {
 
     #[test]
     fn lines_have_a_width() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("incomprehensible", 8), ["incompre", "hensible"]);
-        assert_eq!(wrapped("", 8), [""]);
         assert_eq!(shortened("free-rider", 6), "free-…");
     }
 

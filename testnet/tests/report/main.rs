@@ -60,7 +60,7 @@ fn bitmaps_are_drawn(dir: &Path) {
         );
         let pixels = Pixmap::decode_png(&bytes).unwrap();
         assert!(
-            pixels.width() >= 1400 && pixels.height() >= 600,
+            pixels.width() >= 1400 && pixels.height() >= 300,
             "{}",
             path.display()
         );
@@ -156,6 +156,12 @@ fn a_swarm_has_its_figures() {
             assert!(words.contains(said), "{name} lacks {said}");
         }
     }
+    // A paper sets them itself: they are in the file, and beside it, not in the picture.
+    let captions = text(&dir.join("captions.txt"));
+    assert!(captions.contains("completion: Completion. ") && captions.contains("pieces = 1,600"));
+    let drawn = text(&dir.join("completion.svg"));
+    let (_, drawn) = drawn.split_once("</desc>").unwrap();
+    assert!(drawn.contains("time since joining [min]") && !drawn.contains("1,600"));
     let words = words(&dir.join("completion.svg"));
     assert!(words.contains("bound with pieces (LB) 47.5 min") && words.contains("middling"));
     bitmaps_are_drawn(&dir);
@@ -510,8 +516,24 @@ fn a_page_cannot_have_files_elsewhere_removed() {
     let page = text(&dir.join("index.html"));
     let page = page.replacen("outcome.json", "../victim.svg .. outcome.json", 1);
     fs::write(dir.join("index.html"), page).unwrap();
-    report::write(&fake::swarm(&["peer"], 1), &dir).unwrap();
+    report::write(&fake::swarm(&["peer"], 1), &dir).unwrap_err();
     assert_eq!(text(&victim), "mine");
+}
+
+#[test]
+fn words_added_to_a_page_are_kept() {
+    let dir = place("edited");
+    let page = report::write(&fake::swarm(&["peer"], 1), &dir).unwrap();
+    report::prepare(&dir, report::PAGE).unwrap();
+    let edited = text(&page).replacen("</body>", "<p>What I think of it.</p></body>", 1);
+    fs::write(&page, &edited).unwrap();
+    let early = report::prepare(&dir, report::PAGE).unwrap_err();
+    let late = report::write(&fake::swarm(&["peer"], 1), &dir).unwrap_err();
+    for error in [early, late] {
+        assert!(matches!(&error, ReportError::Edited(_)), "{error}");
+        assert!(error.to_string().contains("choose an empty directory"));
+    }
+    assert_eq!(text(&page), edited);
 }
 
 #[test]
