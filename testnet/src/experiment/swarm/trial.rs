@@ -115,10 +115,10 @@ impl<'a> Show<'a> {
             });
             world.addr(node)
         });
-        let lb = stage
-            .bounds
-            .map_or(stage.swarm.limit.as_secs_f64(), |bounds| bounds.lb);
-        let pace = Duration::from_secs_f64((lb / 200.0).clamp(1e-3, 86_400.0));
+        // Two hundred samples of the least time it can take; if it cannot be done, of what there is.
+        let limit = stage.swarm.limit.as_secs_f64();
+        let lb = stage.bounds.map_or(limit, |bounds| bounds.lb.min(limit));
+        let pace = Duration::from_secs_f64((lb / 200.0).max(1e-3));
         Self {
             stage,
             world,
