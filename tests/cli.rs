@@ -1,52 +1,17 @@
 //! The binary as a user runs it: what it prints where, and its exit codes.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
 };
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-/// The binary in `dir`, free of the caller's settings, with its state in `dir` as well.
-fn mainswarm(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mainswarm"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MAINSWARM_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .current_dir(dir)
-        .env("XDG_STATE_HOME", dir.join("state"))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// Runs to the end, checks the exit code, returns stdout and stderr.
-fn expect(dir: &Path, args: &[&str], code: i32) -> (String, String) {
-    let output = mainswarm(dir, args).output().unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    let found = output.status.code();
-    assert_eq!(
-        found,
-        Some(code),
-        "{args:?}\nstdout: {stdout}\nstderr: {stderr}"
-    );
-    (stdout, stderr)
-}
-
-fn json(text: &str) -> Value {
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    assert_eq!(value["schema"], 1, "{text}");
-    value
-}
+use program::{expect, json, mainswarm};
 
 fn pseudo_random(len: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;

@@ -1,12 +1,15 @@
 //! The DHT's tools as a user runs them: the binary against a small private network.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::{
     collections::BTreeSet,
     fs,
     io::Write,
     net::SocketAddr,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
 use mainswarm::{
@@ -18,6 +21,8 @@ use mainswarm::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use program::{checked, json, mainswarm};
 
 const NODES: usize = 16;
 const HASH: &str = "00112233445566778899aabbccddeeff00112233";
@@ -86,44 +91,13 @@ impl Net {
     }
 }
 
+/// The binary's `dht` tools.
 fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mainswarm"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MAINSWARM_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .current_dir(dir)
-        .env("XDG_STATE_HOME", dir.join("state"))
-        .arg("dht")
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+    mainswarm(dir, &[&["dht"], args].concat())
 }
 
 fn expect(dir: &Path, args: &[&str], code: i32) -> (String, String) {
     checked(args, command(dir, args).output().unwrap(), code)
-}
-
-fn checked(args: &[&str], output: Output, code: i32) -> (String, String) {
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    let found = output.status.code();
-    assert_eq!(
-        found,
-        Some(code),
-        "{args:?}\nstdout: {stdout}\nstderr: {stderr}"
-    );
-    (stdout, stderr)
-}
-
-fn json(text: &str) -> Value {
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    assert_eq!(value["schema"], 1, "{text}");
-    value
 }
 
 /// Something that answers nobody.
